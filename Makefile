@@ -1,0 +1,98 @@
+# make help says what there is. Everything is set up in .venv, once, and again when pyproject.toml changes.
+# uv is used where it is on PATH, venv and pip where it is not.
+#
+#   make test ARGS="-k framing -x"     ARGS goes to the tool that the target runs
+#   make demo PYTHON=/path/to/python   instead of the newest suitable Python on PATH
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak clean
+
+ARGS ?=
+PYTHON ?=
+BIN := .venv/bin
+SOAK_TIMEOUT ?= 3600
+
+# A stamp outlives the interpreter it speaks of: .venv links to a Python that an upgrade may have taken away.
+ifeq ($(shell test -x $(BIN)/python && echo there),)
+$(shell rm -f .venv/.stamp-*)
+endif
+
+define create_venv
+	@set -eu; python=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3 python); do \
+		if "$$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			python=$$("$$candidate" -c 'import sys; print(sys.executable)'); break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "mlports needs Python 3.11 or newer, and found none$(if $(PYTHON), at $(PYTHON), on PATH (tried python3.13 to python3.11, python3, python))." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	fi; \
+	echo "Setting up .venv with $$python ($$("$$python" -c 'import platform; print(platform.python_version())'))"; \
+	rm -rf .venv; \
+	if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --python "$$python" .venv; \
+	elif ! "$$python" -m venv .venv; then \
+		rm -rf .venv; \
+		echo "$$python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; \
+	fi
+endef
+
+# The shell words that install what follows them into .venv.
+# A .venv that uv made has no pip of its own, so one is put there when uv has gone since.
+install = install() { \
+		if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python "$$@"; \
+		else \
+			$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null || return 1; \
+			$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$@"; \
+		fi; \
+	}; install
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.stamp-run ## see it work: workers start, answer, crash and come back
+	@$(BIN)/mlports demo $(ARGS)
+
+test: .venv/.stamp-dev ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.stamp-dev ## lint, format, types and tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/.stamp-bench ## measure it, beside other Python worker pools
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: .venv/.stamp-dev ## run the long tests, which `make test` leaves out
+	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
+
+clean: ## remove .venv and everything the tools left
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(create_venv)
+
+.venv/.stamp-run: pyproject.toml | $(BIN)/python
+	@echo "Installing mlports with its models and speed extras"
+	@$(install) -e '.[models,speed]'
+	@touch $@
+
+.venv/.stamp-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing mlports with its models, speed and dev extras"
+	@$(install) -e '.[models,speed,dev]'
+	@touch $@
+
+# No stamp where a peer is missing: the next `make bench` tries it again.
+.venv/.stamp-bench: .venv/.stamp-run pyproject.toml
+	@echo "Installing the peers to measure against"
+	@missing=; \
+	for peer in $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])'); do \
+		$(install) "$$peer" || { missing=1; echo "bench: $$peer could not be installed, and is left out of the figures" >&2; }; \
+	done; \
+	if [ -z "$$missing" ]; then touch $@; fi
