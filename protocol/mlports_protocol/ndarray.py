@@ -1,0 +1,193 @@
+"""Extension type 1: an n-dimensional array (SPEC.md section on ndarray).
+
+The payload is a MessagePack array [dtype, shape] and, at once behind it, the elements: little-endian, row-major,
+without padding. numpy is imported when the first array comes by; without it arrays cannot be sent or received.
+A masked array goes without its mask, so only if nothing is masked; elements of 0 bytes do not go at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from .errors import InvalidExtension, Unencodable, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+EXT_NDARRAY = 1
+
+# Exact as to units: numpy itself divides by the 0 of <M8[s/0], which ends the process.
+_DTYPE = re.compile(
+    r"[<|](?:[biufcSUV][1-9]\d{0,8}|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:[YMWDhms]|[munpfa]s)\])?)",
+    re.ASCII,
+)
+_MAX_DIMENSIONS = 64  # numpy's own limit
+_MAX_NESTING = 8  # structures in structures
+_HEAD_WINDOW = 512  # [dtype, shape] nearly always lies in so many bytes
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is a numpy array, asked without importing numpy."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def encode_array(array: Array) -> tuple[bytes, memoryview]:
+    """The two parts of an array's payload: [dtype, shape] as MessagePack, and the elements as bytes.
+
+    Any dtype but object, any shape and any layout; a contiguous little-endian array is not copied.
+    Raises `Unencodable` for elements that are Python objects, of a type that numpy alone cannot name, of no bytes, or
+    masked.
+    """
+    import numpy as np
+
+    dtype = array.dtype
+    if dtype.hasobject or dtype.isbuiltin == 2 or dtype.kind not in "biufcSUVmM":
+        raise Unencodable(
+            f"an array of dtype {dtype!s:.80} cannot be sent: its elements are not plain bytes; convert it first"
+        )
+    if dtype.itemsize == 0:
+        raise Unencodable(f"an array with elements of dtype {dtype!s:.80} cannot be sent: they have no bytes")
+    if isinstance(array, np.ma.MaskedArray) and _hides_anything(array):
+        raise Unencodable(
+            "an array with masked elements cannot be sent: send .filled(), or .data and .mask as two arrays"
+        )
+    plain: Any = dtype.newbyteorder("<")
+    described = _describe(plain)
+    if dtype.names is not None:
+        plain = _without_gaps(plain)
+    array = np.asarray(array)
+    ordered = np.ascontiguousarray(array if plain == dtype else array.astype(plain))
+    head: bytes = msgpack.packb([described, list(array.shape)])
+    if ordered.nbytes == 0:
+        return head, memoryview(b"")
+    return head, memoryview(ordered.reshape(-1).view(np.uint8).data)
+
+
+def decode_array(payload: bytes | memoryview) -> Array:
+    """The array in an extension's payload: read-only, and a view of `payload`, so nothing is copied.
+
+    Raises `InvalidExtension` when dtype, shape and the number of bytes do not agree.
+    """
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise InvalidExtension("an ndarray (extension type 1), and numpy is not installed here") from error
+
+    head, start = _read_head(payload)
+    if type(head) is not list or len(head) != 2:
+        raise InvalidExtension(f"an ndarray begins with [dtype, shape], not {shown(head)}", bytes(payload[:64]))
+    dtype = _parse_dtype(head[0])
+    shape = head[1]
+    if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape):
+        raise InvalidExtension(f"an ndarray's shape is an array of integers from 0, not {shown(shape)}")
+    if dtype.itemsize == 0:
+        raise InvalidExtension(f"an ndarray of dtype {dtype!s:.80}, whose elements have no bytes")
+    if len(shape) > _MAX_DIMENSIONS:
+        raise InvalidExtension(f"an ndarray has at most {_MAX_DIMENSIONS} dimensions, this one {len(shape)}")
+    expected = dtype.itemsize
+    for size in shape:
+        expected *= size
+    if expected != len(payload) - start:
+        raise InvalidExtension(
+            f"an ndarray of dtype {dtype!s:.80} and shape {shown(shape)} has {shown(expected)} bytes of elements, "
+            f"not {len(payload) - start}"
+        )
+    try:
+        array: Array = np.ndarray(shape, dtype, memoryview(payload)[start:] if expected else b"")
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise InvalidExtension(f"an ndarray of dtype {dtype!s:.80} and shape {shown(shape)}: {error}") from error
+    array.flags.writeable = False
+    return array
+
+
+def _hides_anything(array: np.ma.MaskedArray[Any, Any]) -> bool:
+    import numpy as np
+
+    mask = np.ma.getmask(array)
+    return mask is not np.ma.nomask and bool(np.ascontiguousarray(mask).view(np.uint8).any())
+
+
+def _read_head(payload: bytes | memoryview) -> tuple[Any, int]:
+    """The first MessagePack value of an extension's payload, and the number of bytes that it takes."""
+    window = min(_HEAD_WINDOW, len(payload))
+    while True:
+        unpacker = msgpack.Unpacker(max_buffer_size=max(window, 1))
+        unpacker.feed(payload[:window])
+        try:
+            return unpacker.unpack(), unpacker.tell()
+        except Exception as error:
+            if window == len(payload) or not isinstance(error, (msgpack.OutOfData, ValueError)):
+                raise InvalidExtension(
+                    f"an ndarray begins with [dtype, shape]: {str(error) or 'it is cut short'}", bytes(payload[:64])
+                ) from error
+        window = min(window * 64, len(payload))
+
+
+def _describe(dtype: np.dtype[Any], depth: int = 0) -> Any:
+    """A plain dtype as its string, a structured one as numpy's list of fields."""
+    if dtype.names is None:
+        if dtype.itemsize == 0:
+            raise Unencodable(f"an array with elements of dtype {dtype!s:.80} cannot be sent: they have no bytes")
+        return dtype.str
+    if depth == _MAX_NESTING:
+        raise Unencodable(f"an array of structures nested more than {_MAX_NESTING} deep cannot be sent")
+    fields: list[list[Any]] = []
+    for name in dtype.names:
+        field = dtype.fields[name][0]  # type: ignore[index]  # there are fields when there are names
+        base, shape = field.subdtype or (field, ())
+        fields.append([name, _describe(base, depth + 1), *([list(shape)] if shape else [])])
+    return fields
+
+
+def _without_gaps(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The same fields, one right behind the other: alignment is this machine's affair, not the wire's."""
+    import numpy as np
+
+    if dtype.names is None:
+        return dtype
+    fields = []
+    for name in dtype.names:
+        field = dtype.fields[name][0]  # type: ignore[index]
+        base, shape = field.subdtype or (field, ())
+        fields.append((name, _without_gaps(base), shape))
+    return np.dtype(fields)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_dtype(described: str) -> np.dtype[Any]:
+    import numpy as np
+
+    if not _DTYPE.fullmatch(described):
+        raise ValueError("not one of numpy's little-endian type strings, such as <f4")
+    return np.dtype(described)
+
+
+def _parse_dtype(described: Any, depth: int = 0) -> np.dtype[Any]:
+    import numpy as np
+
+    try:
+        if type(described) is str:
+            return _plain_dtype(described)
+        if type(described) is list and described and depth < _MAX_NESTING:
+            fields: list[Any] = []
+            for field in described:
+                if type(field) is not list or len(field) not in (2, 3) or type(field[0]) is not str or not field[0]:
+                    raise ValueError("a field is [name, dtype] or [name, dtype, shape], with a name that is not empty")
+                shape = field[2] if len(field) == 3 else []
+                if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape):
+                    raise ValueError("a field's shape is an array of integers from 0")
+                fields.append((field[0], _parse_dtype(field[1], depth + 1), tuple(shape)))
+            return np.dtype(fields)
+        raise ValueError("a dtype is a string or an array of fields")
+    except InvalidExtension:
+        raise
+    except Exception as error:
+        raise InvalidExtension(f"an ndarray's dtype {shown(described)}: {error}") from error

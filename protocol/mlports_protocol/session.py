@@ -1,0 +1,529 @@
+"""One end of a connection: the handshake, the requests that are open in each direction, and their credit.
+
+The rules (SPEC.md, sections on the handshake, requests and streams), the same for both ends:
+
+    phase     may send                                  may receive
+    new       orchestrator: `$/hello`                   worker: `$/hello`
+    greeting  worker: its answer, `$/log`, `$/progress` orchestrator: the answer, `$/log`, `$/progress`
+    ready     everything that was negotiated            everything
+    broken    answers, to requests from before that     nothing: the peer broke the rules
+
+    a request we made       open ── `$/item` within credit ──▶ open ── response ──▶ answered, once and for all
+    a request made of us    open ── `$/item` within credit ──▶ open ── `answer` ──▶ answered, once and for all
+
+A streamed argument is the same the other way round: `$/input` from the caller, within `$/input_credit`, up to
+`$/input_end` or the answer.
+
+Ids number each direction on its own. `feed()` takes what was read, `next_event()` gives what it means; everything
+that sends returns buffers to be written in that order. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from .codec import Buffer, Codec
+from .control import PARSED, check_count, parse_hello, parse_hello_answer, take_params
+from .errors import (
+    AnsweredTwice,
+    CreditExceeded,
+    DuplicateId,
+    HandshakeExpected,
+    InvalidMessage,
+    NotOutstanding,
+    OversizedMessage,
+    RemoteProtocolError,
+    Unencodable,
+    UnknownId,
+    WrongState,
+    shown,
+)
+from .events import (
+    FEATURES,
+    VERSION,
+    Answered,
+    CancelAsked,
+    CreditGiven,
+    Event,
+    Greeted,
+    HelloAsked,
+    InputCreditGiven,
+    InputEnded,
+    InputItem,
+    Item,
+    MethodInfo,
+    Peer,
+    Progressed,
+)
+from .framing import DEFAULT_MAX_FRAME, FrameDecoder
+from .messages import MAX_ID, Message, Meta, Notification, Request, Response, parse_error
+
+
+class Session:
+    """What both ends have in common. Use `OrchestratorSession` or `WorkerSession`."""
+
+    def __init__(self, max_frame: int = DEFAULT_MAX_FRAME) -> None:
+        self.decoder = FrameDecoder(max_frame)
+        self.codec = Codec(ndarray=False)
+        self.features: frozenset[str] = frozenset()
+        self.phase = "new"
+        self._peer_max_frame = DEFAULT_MAX_FRAME
+        self._next_id = 0
+        self._asked: dict[int, Any] = {}  # requests of ours that are open -> the caller's tag
+        self._item_credit: dict[int, int] = {}  # those of them that are streams -> items that may still come
+        self._open: set[int] = set()  # requests of the peer's that are open
+        self._item_allowance: dict[int, int] = {}  # those of them that are streams -> items that may still be sent
+        self._input_allowance: dict[int, int] = {}  # of ours, with a streamed argument -> items that may still be sent
+        self._input_credit: dict[int, int] = {}  # of the peer's, with a streamed argument -> items that may still come
+        self._fault: RemoteProtocolError | None = None
+
+    # -- what we send as the caller
+
+    def request(self, method: str, params: list[Any], meta: Meta | None = None, tag: Any = None) -> list[Buffer]:
+        """A request; its answer comes as `Answered` with `tag`. Its id is `last_id`.
+
+        With meta `credit` it asks for a stream, with meta `input` it announces a streamed argument. Raises
+        `WrongState`, `Unencodable`, `OversizedMessage`; then no id was used.
+        """
+        self._must_be_ready("request", method)
+        if type(params) is not list or type(method) is not str or not method or meta:
+            self._check_call(method, params, meta)
+        number = self._next_id
+        if number > MAX_ID:
+            raise WrongState("all 2^53 request ids of this connection are used up")
+        buffers = self._encode(Request(number, method, params, meta))
+        self._next_id = number + 1
+        self._asked[number] = tag
+        if meta:
+            if meta.get("credit") is not None:
+                self._item_credit[number] = meta["credit"]
+            if meta.get("input"):
+                self._input_allowance[number] = 0
+        return buffers
+
+    @property
+    def last_id(self) -> int:
+        """The id of the latest request of ours; -1 before the first."""
+        return self._next_id - 1
+
+    @property
+    def asked(self) -> dict[int, Any]:
+        """The requests of ours that are open, and their tags. Not to be changed."""
+        return self._asked
+
+    def notify(self, method: str, params: list[Any]) -> list[Buffer]:
+        """A notification: a cast when the method is a service's, else one of the protocol's.
+
+        Those that the session keeps account of are sent as their own functions send them: `$/item` as `item()` does.
+        """
+        if type(params) is not list or type(method) is not str or not method:
+            self._check_call(method, params, None)
+        if method in _ACCOUNTED:
+            return _ACCOUNTED[method](self, *params)
+        if not (self.phase == "greeting" and method in ("$/log", "$/progress")):
+            self._must_be_ready("notification", method)
+        buffers = self._encode(Notification(method, params))
+        if method in PARSED:
+            try:
+                PARSED[method](self.codec.decode(b"".join(buffers)[4:]).params)  # type: ignore[union-attr]
+            except RemoteProtocolError as reason:
+                raise Unencodable(f"{method} cannot be sent: {reason}") from None
+        return buffers
+
+    def cancel(self, number: int) -> list[Buffer]:
+        """Asks for an open request of ours to be given up; nothing once it is answered, or to a peer that cannot."""
+        if number not in self._asked or "cancel" not in self.features:
+            return []
+        return self._control("$/cancel", number)
+
+    def give_credit(self, number: int, count: int) -> list[Buffer]:
+        """Lets the peer send `count` more items for a streamed request of ours; nothing once it is answered."""
+        if number not in self._item_credit:
+            return []
+        _check_grant(count)
+        buffers = self._control("$/credit", number, count)
+        self._item_credit[number] += count
+        return buffers
+
+    def input_allowance(self, number: int) -> int | None:
+        """How many items of a request's streamed argument may be sent now; None for one without, ended or answered."""
+        return self._input_allowance.get(number)
+
+    def input(self, number: int, value: Any) -> list[Buffer]:
+        """One item of the streamed argument of a request of ours; nothing once that is answered.
+
+        Raises `WrongState` without credit, and for an argument that was not announced or has ended.
+        """
+        if number not in self._asked:
+            return []
+        if self._input_allowance.get(number, 0) <= 0:
+            raise WrongState(f"no credit for another item of the streamed argument of request {number}")
+        buffers = self._control("$/input", number, value)
+        self._input_allowance[number] -= 1
+        return buffers
+
+    def end_input(self, number: int) -> list[Buffer]:
+        """Says that the streamed argument has no more items; nothing once it was said, or the request is answered."""
+        if number not in self._input_allowance:
+            return []
+        buffers = self._control("$/input_end", number)
+        del self._input_allowance[number]
+        return buffers
+
+    # -- what we send as the callee
+
+    @property
+    def open(self) -> set[int]:
+        """The requests of the peer's that are open. Not to be changed."""
+        return self._open
+
+    def answer(self, number: int, error: dict[str, Any] | None = None, result: Any = None) -> list[Buffer]:
+        """The one answer to a request of the peer's.
+
+        Raises `NotOutstanding` for a request that is not open (answered already, or never made). When the result
+        cannot be sent (`Unencodable`, `OversizedMessage`) the request stays open, so that an error can be. An error is
+        a map with code and message, and goes without a result; as the answer to `$/hello` it makes this a bare worker.
+        """
+        if number not in self._open:
+            raise NotOutstanding(f"request {number} is not open: it was answered already, or never made")
+        if error is not None:
+            _check_error(error, result)
+        buffers = self._encode(Response(number, error, result))
+        if error is not None and self.phase == "greeting":
+            self._agree(frozenset(), self._peer_max_frame)
+        self._open.discard(number)
+        if self._item_allowance:
+            self._item_allowance.pop(number, None)
+        if self._input_credit:
+            self._input_credit.pop(number, None)
+        return buffers
+
+    def allowance(self, number: int) -> int | None:
+        """How many items may be sent now for a request of the peer's; None when it did not ask for a stream."""
+        return self._item_allowance.get(number)
+
+    def item(self, number: int, value: Any) -> list[Buffer]:
+        """One item of a streamed answer. Raises `NotOutstanding`, and `WrongState` without credit."""
+        if number not in self._open:
+            raise NotOutstanding(f"request {number} is not open: no item can follow its answer")
+        if self._item_allowance.get(number, 0) <= 0:
+            raise WrongState(f"no credit for another item of request {number}")
+        buffers = self._encode(Notification("$/item", [number, value]))
+        self._item_allowance[number] -= 1
+        return buffers
+
+    def give_input_credit(self, number: int, count: int) -> list[Buffer]:
+        """Lets the peer send `count` more items of its request's streamed argument; nothing once that has ended."""
+        if number not in self._input_credit:
+            return []
+        _check_grant(count)
+        buffers = self._control("$/input_credit", number, count)
+        self._input_credit[number] += count
+        return buffers
+
+    # -- what we receive
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Takes what was read, in any pieces; call `next_event()` until it gives None before feeding more."""
+        if self._fault is None:
+            self.decoder.feed(data)
+
+    def end(self) -> None:
+        """Says that the stream ended. Raises `TruncatedFrame` when that cut a frame in two."""
+        if self._fault is not None:
+            raise self._fault
+        try:
+            self.decoder.end()
+        except RemoteProtocolError as fault:
+            self._break(fault)
+            raise
+
+    def next_event(self) -> Event | None:
+        """What the next message means, or None until more is fed.
+
+        Raises a `RemoteProtocolError` when the peer broke the rules, after the events before it, and the same one at
+        each later call: the session is broken, and only `asked`, `open` and `answer()` are of use.
+        """
+        if self._fault is not None:
+            raise self._fault
+        try:
+            while True:
+                frame = self.decoder.next_frame()
+                if frame is None:
+                    return None
+                event = self._receive(self.codec.decode(frame))
+                if event is not None:
+                    return event
+        except RemoteProtocolError as fault:
+            self._break(fault)
+            raise
+
+    def _break(self, fault: RemoteProtocolError) -> None:
+        self.phase = "broken"
+        self._fault = fault
+
+    def _receive(self, message: Message) -> Event | None:
+        if type(message) is Response:
+            return self._receive_answer(message)
+        if type(message) is Request:
+            if message.id in self._open:
+                raise DuplicateId(f"request id {message.id} is still in use by an earlier request")
+            event = self._receive_request(message)
+            self._open.add(message.id)
+            return event
+        assert type(message) is Notification
+        if self.phase != "ready" and (self.phase == "new" or message.method not in ("$/log", "$/progress")):
+            raise HandshakeExpected(f"notification {shown(message.method)} before the handshake was done")
+        if message.method.startswith("$/"):
+            return self._receive_control(message)
+        return message
+
+    def _receive_answer(self, message: Response) -> Event:
+        number = message.id
+        try:
+            tag = self._asked.pop(number)
+        except KeyError:
+            raise self._not_asked("an answer", number) from None
+        if self._item_credit:
+            self._item_credit.pop(number, None)
+        if self._input_allowance:
+            self._input_allowance.pop(number, None)
+        return Answered(number, tag, message.error, message.result)
+
+    def _receive_request(self, message: Request) -> Event:
+        if self.phase != "ready":
+            raise HandshakeExpected(f"request {shown(message.method)} before the handshake was done")
+        if message.meta:
+            credit = message.meta.get("credit")
+            if credit is not None:
+                if "stream" not in self.features:
+                    raise InvalidMessage("meta credit asks for a stream, which was not negotiated")
+                check_count("meta credit", credit, 0)
+            streamed = message.meta.get("input")
+            if streamed is not None and type(streamed) is not bool:
+                raise InvalidMessage(f"meta input is a boolean, not {shown(streamed)}")
+            if streamed:
+                if "input" not in self.features:
+                    raise InvalidMessage("meta input announces a streamed argument, which was not negotiated")
+                self._input_credit[message.id] = 0
+            if credit is not None:
+                self._item_allowance[message.id] = credit
+        return message
+
+    def _receive_control(self, message: Notification) -> Event | None:
+        method, params = message.method, message.params
+        if method == "$/item":
+            return self._receive_item(params)
+        if method == "$/cancel":
+            (number,) = take_params(method, params, 1)
+            check_count("the id in $/cancel", number, 0)
+            return CancelAsked(number) if number in self._open else None
+        if method == "$/credit":
+            number, count = take_params(method, params, 2)
+            check_count("the id in $/credit", number, 0)
+            check_count("the count in $/credit", count, 1)
+            if number not in self._item_allowance:
+                return None
+            self._item_allowance[number] += count
+            return CreditGiven(number, count)
+        if method in PARSED:
+            event = PARSED[method](params)
+            if type(event) is Progressed and event.id not in self._asked:
+                return None
+            return event
+        if method == "$/input":
+            return self._receive_input(params)
+        if method == "$/input_end":
+            (number,) = take_params(method, params, 1)
+            check_count("the id in $/input_end", number, 0)
+            return InputEnded(number) if self._input_credit.pop(number, None) is not None else None
+        if method == "$/input_credit":
+            number, count = take_params(method, params, 2)
+            check_count("the id in $/input_credit", number, 0)
+            check_count("the count in $/input_credit", count, 1)
+            if number not in self._input_allowance:
+                return None
+            self._input_allowance[number] += count
+            return InputCreditGiven(number, count)
+        return None  # version 1 may grow: unknown notifications are ignored
+
+    def _receive_item(self, params: list[Any]) -> Event:
+        number, value = take_params("$/item", params, 2)
+        check_count("the id in $/item", number, 0)
+        if number not in self._asked:
+            raise self._not_asked("an item", number)
+        credit = self._item_credit.get(number, 0)
+        if credit <= 0:
+            raise CreditExceeded(f"an item for request {number} beyond the credit it was given")
+        self._item_credit[number] = credit - 1
+        return Item(number, self._asked[number], value)
+
+    def _receive_input(self, params: list[Any]) -> Event | None:
+        number, value = take_params("$/input", params, 2)
+        check_count("the id in $/input", number, 0)
+        if number not in self._open:
+            return None  # it crossed the answer
+        credit = self._input_credit.get(number, 0)
+        if credit <= 0:
+            raise CreditExceeded(f"an item of the streamed argument of request {number} beyond the credit it was given")
+        self._input_credit[number] = credit - 1
+        return InputItem(number, value)
+
+    def _not_asked(self, what: str, number: int) -> RemoteProtocolError:
+        if number < self._next_id:
+            return AnsweredTwice(f"{what} for request {number}, which was answered already")
+        return UnknownId(f"{what} for request {number}, which was never made")
+
+    # -- helpers of both directions
+
+    def _encode(self, message: Message) -> list[Buffer]:
+        buffers = self.codec.encode(message)
+        size = sum(map(len, buffers)) - 4
+        if size > self._peer_max_frame:
+            raise OversizedMessage(
+                f"the message is {size} bytes long and the peer accepts frames of {self._peer_max_frame} (max_frame)"
+            )
+        return buffers
+
+    def _control(self, method: str, *params: Any) -> list[Buffer]:
+        self._must_be_ready("notification", method)
+        return self._encode(Notification(method, list(params)))
+
+    def _must_be_ready(self, what: str, method: str) -> None:
+        if self.phase != "ready":
+            raise WrongState(f"{what} {method} cannot be sent: the connection is {self.phase}, not ready")
+
+    def _check_call(self, method: Any, params: Any, meta: Any) -> None:
+        if not isinstance(method, str) or not method:
+            raise Unencodable(f"a method is a string of at least 1 character, not {shown(method)}")
+        if not isinstance(params, (list, tuple)):
+            raise Unencodable(f"the params of {method} are a list, not {shown(params)}")
+        if meta is None:
+            return
+        if not isinstance(meta, dict):
+            raise Unencodable(f"the meta of {method} is a dict, not {shown(meta)}")
+        for key, feature in (("credit", "stream"), ("input", "input"), ("batch", "batch")):
+            if key in meta and feature not in self.features:
+                raise WrongState(f"meta {key} needs the feature {feature}, which the peer did not claim")
+        credit = meta.get("credit")
+        if credit is not None and (type(credit) is not int or not 0 <= credit <= MAX_ID):
+            raise Unencodable(f"meta credit is an integer from 0 to 2^53-1, not {shown(credit)}")
+        if type(meta.get("input")) not in (bool, type(None)):
+            raise Unencodable(f"meta input is a boolean, not {shown(meta['input'])}")
+
+    def _agree(self, features: frozenset[str], peer_max_frame: int) -> None:
+        self.features = features
+        self._peer_max_frame = peer_max_frame
+        self.codec.ndarray = "ndarray" in features
+        self.phase = "ready"
+
+
+# Sent by notify(), these would pass the session's accounts by.
+_ACCOUNTED: dict[str, Callable[..., list[Buffer]]] = {
+    "$/cancel": Session.cancel,
+    "$/credit": Session.give_credit,
+    "$/input": Session.input,
+    "$/input_credit": Session.give_input_credit,
+    "$/input_end": Session.end_input,
+    "$/item": Session.item,
+}
+
+
+class OrchestratorSession(Session):
+    """The orchestrator's end: says hello first."""
+
+    def __init__(self, max_frame: int = DEFAULT_MAX_FRAME) -> None:
+        super().__init__(max_frame)
+        self.peer = Peer()
+        self._offered: frozenset[str] = frozenset()
+
+    def hello(
+        self, service: str, replica: int, config: dict[str, Any], features: frozenset[str] = FEATURES
+    ) -> list[Buffer]:
+        """`$/hello`, the first message. The worker's answer comes as `Greeted`."""
+        if self.phase != "new":
+            raise WrongState("$/hello was sent already")
+        self._offered = features
+        params = {
+            "protocol": {"min": VERSION, "max": VERSION},
+            "max_frame": self.decoder.max_frame,
+            "features": sorted(features),
+            "service": service,
+            "replica": replica,
+            "config": config,
+        }
+        buffers = self._encode(Request(self._next_id, "$/hello", [params]))
+        self._asked[self._next_id] = None
+        self._next_id += 1
+        self.phase = "greeting"
+        return buffers
+
+    def _receive_answer(self, message: Response) -> Event:
+        event = super()._receive_answer(message)
+        if self.phase != "greeting":
+            return event
+        if message.error is not None:
+            self.peer = Peer(bare=True)
+        else:
+            self.peer = parse_hello_answer(message.result)
+        self._agree(self.peer.features & self._offered, self.peer.max_frame)
+        return Greeted(self.peer)
+
+
+class WorkerSession(Session):
+    """The worker's end: answers hello."""
+
+    def _receive_request(self, message: Request) -> Event:
+        if message.method == "$/hello":
+            if self.phase != "new":
+                raise HandshakeExpected("a second $/hello")
+            hello = parse_hello(message.params)
+            self.phase = "greeting"
+            self._peer_max_frame = hello.max_frame
+            return HelloAsked(message.id, hello)
+        return super()._receive_request(message)
+
+    def answer_hello(
+        self,
+        asked: HelloAsked,
+        *,
+        name: str,
+        language: str,
+        sdk: str,
+        methods: dict[str, MethodInfo],
+        features: frozenset[str],
+        concurrency: int = 1,
+    ) -> list[Buffer]:
+        """The answer to `$/hello`: what this worker is and can do."""
+        if self.phase != "greeting":
+            raise WrongState("there is no $/hello to be answered")
+        buffers = self.answer(
+            asked.id,
+            result={
+                "protocol": VERSION,
+                "max_frame": self.decoder.max_frame,
+                "name": name,
+                "language": language,
+                "sdk": sdk,
+                "methods": {method: info._asdict() for method, info in methods.items()},
+                "features": sorted(features),
+                "concurrency": concurrency,
+            },
+        )
+        self._agree(features & asked.hello.features, asked.hello.max_frame)
+        return buffers
+
+
+def _check_grant(count: Any) -> None:
+    if type(count) is not int or not 1 <= count <= MAX_ID:
+        raise Unencodable(f"credit is given in integers from 1, not {shown(count)}")
+
+
+def _check_error(error: Any, result: Any) -> None:
+    """The peer would take a wrong error for the end of the connection."""
+    try:
+        parse_error(error)
+    except InvalidMessage as reason:
+        raise Unencodable(f"the answer cannot be sent: {reason}") from None
+    if result is not None:
+        raise Unencodable(f"an answer with an error has no result, not {shown(result)}")
