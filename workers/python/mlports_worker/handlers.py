@@ -1,0 +1,90 @@
+"""A user's functions as methods: what kind each is, and how it is called for one item, for many, or as a stream."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Callable
+
+from mlports_protocol import MethodInfo
+
+from .failures import Failure, error_of, raised_by_calling
+
+Pair = list[Any]  # [error, result]: one item's outcome in a batch
+
+
+class Handler:
+    """One method of a worker.
+
+    `batch` means that the function takes one list for each argument and returns as many results as items; an
+    exception instance in a result's place is that item's error.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], batch: bool, idempotent: bool) -> None:
+        self.name = name
+        self.function = function
+        self.batch = batch
+        self.idempotent = idempotent
+        self.streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        if batch and self.streams:
+            raise TypeError(f"method {name!r} cannot be both a batch method and a generator")
+
+    @property
+    def info(self) -> MethodInfo:
+        return MethodInfo(batch=self.batch, stream=self.streams, idempotent=self.idempotent)
+
+    def call_one(self, params: Sequence[Any]) -> Any:
+        """The result for one call; a coroutine when the function is async, a generator when it streams."""
+        if self.batch:
+            return self.function(*[[param] for param in params])
+        return self.function(*params)
+
+    def error(self, exception: BaseException, params: Sequence[Any]) -> dict[str, Any]:
+        """The error map for what a call with `params` raised; wrong arguments are the caller's fault, and said so."""
+        if raised_by_calling(exception):
+            expected = f"it takes {_signature(self.function)}"
+            return Failure(
+                "invalid_argument", f"{self.name} was called with {len(params)} arguments; {expected}"
+            ).as_error()
+        return error_of(exception)
+
+    def call_each(self, items: Sequence[Any]) -> list[Pair]:
+        """The outcome of each call of a batch, by a function that takes one at a time."""
+        function, pairs = self.function, []
+        for params in items:
+            try:
+                pairs.append([None, function(*params)] if type(params) is list else [_not_a_list(params), None])
+            except Exception as exception:
+                pairs.append([self.error(exception, params), None])
+        return pairs
+
+    def columns(self, items: Sequence[Any]) -> list[list[Any]] | None:
+        """The argument lists of a batch turned into one list for each argument; None when they differ in length."""
+        width = len(items[0]) if items and type(items[0]) is list else None
+        if width is None or any(type(params) is not list or len(params) != width for params in items):
+            return None
+        return [list(column) for column in zip(*items)]
+
+    def pairs(self, results: Any, count: int) -> list[Pair]:
+        """The outcomes in what a batch function returned. Raises `Failure` unless there are `count` of them."""
+        try:
+            length = len(results)
+        except TypeError:
+            results = list(results) if hasattr(results, "__iter__") else None
+            length = -1 if results is None else len(results)
+        if length != count:
+            got = f"{length} results" if length >= 0 else "something that is no sequence"
+            raise Failure("internal", f"the batch method {self.name} returned {got} for {count} items")
+        return [[error_of(result), None] if isinstance(result, Exception) else [None, result] for result in results]
+
+
+def _not_a_list(params: Any) -> dict[str, Any]:
+    return Failure("invalid_argument", f"an item of a batch is a list of arguments, not {params!r:.80}").as_error()
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    try:
+        return str(inspect.signature(function))
+    except (TypeError, ValueError):
+        return "other arguments"

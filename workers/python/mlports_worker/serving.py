@@ -1,0 +1,539 @@
+"""A worker at work: what came in becomes jobs, each job is answered exactly once.
+
+The reader's side (`_on_event`) only sorts: pings and cancels at once, jobs for async handlers to their event loop, all
+other jobs into a queue that the main thread works through in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import traceback
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Callable, NamedTuple
+
+from mlports_protocol import (
+    DEFAULT_MAX_FRAME,
+    Answered,
+    CancelAsked,
+    CreditGiven,
+    Event,
+    HelloAsked,
+    LocalProtocolError,
+    Notification,
+    ProtocolError,
+    Request,
+    StopAsked,
+)
+
+from .connection import Connection, HostGone
+from .context import Context, _current
+from .failures import CallFailed, Cancelled, Failure
+from .handlers import Handler
+from .stdio import Channel
+
+FEATURES = frozenset(["ping", "cancel", "stream", "batch"])
+
+
+class Job(NamedTuple):
+    """A request for one of the worker's methods, on its way to the handler."""
+
+    request: Request
+    handler: Handler
+    context: Context
+
+
+class PendingCall:
+    """A call that this worker made, until its answer is here."""
+
+    __slots__ = ("answer", "on_answer")
+
+    def __init__(self) -> None:
+        self.answer: Answered | None = None
+        self.on_answer: Callable[[], None] | None = None
+
+    def result(self) -> Any:
+        assert self.answer is not None
+        if self.answer.error is not None:
+            error = self.answer.error
+            raise CallFailed(error["code"], error["message"], error.get("data"), error.get("retryable", False))
+        return self.answer.result
+
+
+class Server:
+    """Runs a worker's handlers for one orchestrator, from its hello to its goodbye."""
+
+    def __init__(
+        self,
+        name: str,
+        handlers: dict[str, Handler],
+        setup: Callable[[dict[str, Any]], Any] | None,
+        channel: Channel,
+        concurrency: int,
+        max_frame: int = DEFAULT_MAX_FRAME,
+    ) -> None:
+        self.name = name
+        self.connection = Connection(channel, self._on_event, max_frame)
+        self.session = self.connection.session
+        self.config: dict[str, Any] = {}
+        self._handlers = handlers
+        self._setup = setup
+        self._concurrency = concurrency
+        self._jobs: deque[Job | HelloAsked | Notification] = deque()
+        self._contexts: dict[int, Context] = {}  # requests that are open, by id
+        self._stopping = False
+        self._loop: _HandlerLoop | None = None
+
+    # -- the main thread
+
+    def run(self) -> None:
+        """Works until the orchestrator says stop or closes the stream, and everything accepted is answered."""
+        connection = self.connection
+        connection.start_watching()
+        try:
+            while connection.wait_until(self._something_to_do) or self._jobs:
+                if not self._jobs:
+                    break  # told to stop, with nothing left to do
+                connection.begin_step()
+                self._work(self._jobs.popleft())
+                connection.flush_if_late()
+                connection.end_step()
+            connection.begin_step()
+            if self._loop is not None:
+                self._loop.close()
+            connection.flush()
+        except HostGone:
+            return
+        finally:
+            connection.ended = True
+        if connection.failure is not None:
+            raise connection.failure
+
+    def _something_to_do(self) -> bool:
+        return bool(self._jobs) or (self._stopping and not self._contexts)
+
+    def _work(self, job: Job | HelloAsked | Notification) -> None:
+        if type(job) is Job:
+            context = job.context
+            if context.cancelled:
+                self._answer_error(job, Cancelled().as_error())
+                return
+            if context.expired:
+                late = Failure("deadline_exceeded", f"the deadline of {job.request.method} passed before it began")
+                self._answer_error(job, late.as_error())
+                return
+            token = _current.set(context)
+            try:
+                self._call(job)
+            finally:
+                _current.reset(token)
+        elif type(job) is HelloAsked:
+            self._say_hello(job)
+        else:
+            assert type(job) is Notification
+            self._cast(job)
+
+    def _say_hello(self, asked: HelloAsked) -> None:
+        self.config = asked.hello.config
+        if any(handler.is_async for handler in self._handlers.values()) or inspect.iscoroutinefunction(self._setup):
+            self._loop = _HandlerLoop()
+        if self._setup is not None:
+            if inspect.iscoroutinefunction(self._setup):
+                assert self._loop is not None
+                self._loop.submit(self._setup(self.config)).result()
+            else:
+                self._setup(self.config)
+        self.connection.send_now(
+            self.session.answer_hello,
+            asked,
+            name=self.name,
+            language="python",
+            sdk=_sdk(),
+            methods={name: handler.info for name, handler in self._handlers.items()},
+            features=FEATURES | {"ndarray"} if _has_numpy() else FEATURES,
+            concurrency=self._concurrency,
+        )
+
+    def _call(self, job: Job) -> None:
+        request, handler = job.request, job.handler
+        params, meta = request.params, job.context.meta
+        try:
+            if "batch" in meta:
+                result: Any = self._call_batch(handler, params, meta["batch"])
+            elif handler.streams:
+                result = self._stream(job, handler.call_one(params))
+            else:
+                result = handler.call_one(params)
+                if handler.batch:
+                    result = _only(handler.pairs(result, 1))
+        except HostGone:
+            raise
+        except Exception as exception:
+            self._answer_error(job, handler.error(exception, params))
+        else:
+            self._answer(job, result)
+
+    def _call_batch(self, handler: Handler, items: list[Any], count: Any) -> list[Any]:
+        _check_batch(items, count)
+        if not handler.batch:
+            if handler.streams:
+                return [_list_of(handler, params) for params in items]
+            return handler.call_each(items)
+        columns = handler.columns(items)
+        if columns is not None:
+            try:
+                return handler.pairs(handler.function(*columns), count)
+            except Exception as exception:
+                # One item may have spoilt it for all. Doing it again one by one tells which, where that is allowed.
+                if count == 1 or not handler.idempotent or isinstance(exception, Cancelled):
+                    raise
+        return [_pair_of(handler, params) for params in items]
+
+    def _stream(self, job: Job, generator: Any) -> Any:
+        """Sends what the generator yields, within credit, and gives what it returns; without credit, all items."""
+        number, context, connection = job.request.id, job.context, self.connection
+        if self.session.allowance(number) is None:
+            return list(generator)
+        try:
+            while True:
+                if context.cancelled:
+                    raise Cancelled
+                try:
+                    value = next(generator)
+                except StopIteration as stop:
+                    return stop.value
+                connection.wait_until(lambda: self.session.allowance(number) or context.cancelled)
+                if not self.session.allowance(number):
+                    raise Cancelled("nobody takes the stream's items any more")
+                connection.send(self.session.item, number, value)
+                connection.steps += 1
+        finally:
+            generator.close()
+
+    def _cast(self, cast: Notification) -> None:
+        handler = self._handlers.get(cast.method)
+        if handler is None:
+            self.log("warning", f"a cast to {cast.method}, which this worker does not have, was dropped", {})
+            return
+        token = _current.set(Context(-1, cast.method, cast.meta or {}, self.config, lambda *_: None))
+        try:
+            result = handler.call_one(cast.params)
+            if handler.is_async and not handler.streams:
+                assert self._loop is not None
+                self._loop.submit(result)
+        except Exception as exception:
+            self.log("error", f"the cast to {cast.method} failed: {exception!r}", {"traceback": traceback.format_exc()})
+        finally:
+            _current.reset(token)
+
+    # -- answering, from any thread
+
+    def _answer(self, job: Job, result: Any) -> None:
+        try:
+            self.connection.queue(self.session.answer, job.request.id, None, result)
+        except LocalProtocolError as error:
+            self._answer_unencodable(job, result, error)
+        self._contexts.pop(job.request.id, None)
+
+    def _answer_unencodable(self, job: Job, result: Any, error: LocalProtocolError) -> None:
+        message = f"the result of {job.request.method} cannot be sent: {error}"
+        if "batch" in job.context.meta and type(result) is list:
+            for pair in result:
+                try:
+                    self.session.codec.encode(Notification("$/probe", pair))
+                except LocalProtocolError as reason:
+                    text = f"the result of {job.request.method} cannot be sent: {reason}"
+                    pair[:] = [Failure("internal", text).as_error(), None]
+            try:
+                self.connection.queue(self.session.answer, job.request.id, None, result)
+                return
+            except LocalProtocolError as whole:
+                message = f"the results of {job.request.method} cannot be sent: {whole}"
+        self.connection.queue(self.session.answer, job.request.id, Failure("internal", message).as_error())
+
+    def _answer_error(self, job: Job, error: dict[str, Any]) -> None:
+        try:
+            self.connection.queue(self.session.answer, job.request.id, error)
+        except LocalProtocolError:  # the error's own data cannot be sent
+            plain = {"code": str(error["code"]), "message": str(error["message"])[:4096]}
+            self.connection.queue(self.session.answer, job.request.id, plain)
+        self._contexts.pop(job.request.id, None)
+
+    # -- the reader's side
+
+    def _on_event(self, event: Event) -> None:
+        if type(event) is Request:
+            self._on_request(event)
+        elif type(event) is Answered:
+            event.tag.answer = event
+            if event.tag.on_answer is not None:
+                event.tag.on_answer()
+        elif type(event) is CancelAsked:
+            context = self._contexts.get(event.id)
+            if context is not None:
+                context.cancel()
+        elif type(event) is CreditGiven:
+            if self._loop is not None:
+                self._loop.wake()
+        elif type(event) is StopAsked:
+            self._stopping = True
+        elif type(event) in (HelloAsked, Notification):
+            self._jobs.append(event)  # type: ignore[arg-type]  # one of the two, as just seen
+
+    def _on_request(self, request: Request) -> None:
+        if request.method.startswith("$/"):
+            if request.method == "$/ping":
+                self.connection.send_now(self.session.answer, request.id, None, None)
+            else:
+                text = f"{request.method} is not known to this worker"
+                self.connection.queue(self.session.answer, request.id, Failure("unimplemented", text).as_error())
+            return
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers)) or "none"
+            text = f"the worker {self.name} has no method {request.method!r}; it has: {known}"
+            self.connection.queue(self.session.answer, request.id, Failure("unimplemented", text).as_error())
+            return
+        try:
+            context = Context(request.id, request.method, request.meta or {}, self.config, self._report)
+        except TypeError as error:
+            failure = Failure("invalid_argument", f"meta deadline_ms: {error}")
+            self.connection.queue(self.session.answer, request.id, failure.as_error())
+            return
+        self._contexts[request.id] = context
+        job = Job(request, handler, context)
+        if handler.is_async:
+            assert self._loop is not None
+            self._loop.start(self._work_async(job), context)
+        else:
+            self._jobs.append(job)
+
+    # -- async handlers, on their own event loop
+
+    async def _work_async(self, job: Job) -> None:
+        request, handler, context = job.request, job.handler, job.context
+        _current.set(context)
+        try:
+            if context.expired:
+                raise Failure("deadline_exceeded", f"the deadline of {request.method} passed before it began")
+            if "batch" in context.meta:
+                result = await self._call_batch_async(handler, request.params, context.meta["batch"])
+            elif handler.streams:
+                result = await self._stream_async(job, handler.call_one(request.params))
+            else:
+                result = await handler.call_one(request.params)
+                if handler.batch:
+                    result = _only(handler.pairs(result, 1))
+        except asyncio.CancelledError:
+            self._answer_error(job, Cancelled().as_error())
+        except HostGone:
+            return
+        except Exception as exception:
+            self._answer_error(job, handler.error(exception, request.params))
+        else:
+            self._answer(job, result)
+        finally:
+            self._contexts.pop(request.id, None)
+            assert self._loop is not None
+            self._loop.flush_soon(self.connection)
+
+    async def _call_batch_async(self, handler: Handler, items: list[Any], count: Any) -> list[Any]:
+        _check_batch(items, count)
+        if handler.batch:
+            columns = handler.columns(items)
+            if columns is None:
+                raise Failure("invalid_argument", "the items of a batch differ in their number of arguments")
+            return handler.pairs(await handler.function(*columns), count)
+
+        async def one(params: Any) -> list[Any]:
+            try:
+                if handler.streams:
+                    return [None, [value async for value in handler.call_one(params)]]
+                return [None, await handler.call_one(params)]
+            except Exception as exception:
+                return [handler.error(exception, params), None]
+
+        return list(await asyncio.gather(*map(one, items)))
+
+    async def _stream_async(self, job: Job, generator: Any) -> Any:
+        number = job.request.id
+        assert self._loop is not None
+        if self.session.allowance(number) is None:
+            return [value async for value in generator]
+        try:
+            async for value in generator:
+                while not self.session.allowance(number):
+                    await self._loop.credit()
+                self.connection.send_now(self.session.item, number, value)
+        finally:
+            await generator.aclose()
+        return None
+
+    # -- what handlers use
+
+    def call(self, target: str, params: tuple[Any, ...], timeout: float | None) -> Any:
+        """Calls another service and waits for its answer, reading meanwhile if nobody else does."""
+        pending = PendingCall()
+        self._ask(target, params, timeout, pending)
+        if not self.connection.wait_until(lambda: pending.answer is not None, timeout):
+            if self.connection.ended:
+                raise CallFailed("unavailable", f"the orchestrator went away before {target} was answered")
+            raise CallFailed("deadline_exceeded", f"{target} was not answered within {timeout} s")
+        return pending.result()
+
+    async def acall(self, target: str, params: tuple[Any, ...], timeout: float | None) -> Any:
+        """The same for async handlers."""
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+        pending = PendingCall()
+
+        def settle() -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(settle)
+
+        pending.on_answer = wake
+        self._ask(target, params, timeout, pending)
+        try:
+            await asyncio.wait_for(answered, timeout)
+        except asyncio.TimeoutError:
+            raise CallFailed("deadline_exceeded", f"{target} was not answered within {timeout} s") from None
+        return pending.result()
+
+    def _ask(self, target: str, params: tuple[Any, ...], timeout: float | None, pending: PendingCall) -> None:
+        context = _current.get(None)
+        left = context.deadline if context is not None else None
+        if timeout is not None:
+            left = timeout if left is None else min(left, timeout)
+        meta = None if left is None else {"deadline_ms": max(0, int(left * 1000))}
+        self.connection.send_now(self.session.request, target, list(params), meta, pending)
+
+    def log(self, level: str, text: str, fields: dict[str, Any]) -> None:
+        """A line for the orchestrator's log."""
+        try:
+            self.connection.send(self.session.notify, "$/log", [level, text, fields])
+        except ProtocolError:
+            plain = {key: repr(value) for key, value in fields.items()}
+            self.connection.send(self.session.notify, "$/log", [level, text, plain])
+
+    def _report(self, number: int, done: float, total: float | None, text: str) -> None:
+        self.connection.send(self.session.notify, "$/progress", [number, done, total, text])
+
+
+class _HandlerLoop:
+    """An event loop on a thread of its own, for async handlers."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._credit: asyncio.Event
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flushing = False
+        self._thread = threading.Thread(target=self._run, name="mlports-async", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self._credit = asyncio.Event()  # here, because Python 3.9 ties it to the thread's loop
+        self.loop.run_forever()
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Runs a coroutine; gives a `concurrent.futures.Future`."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        """Runs a job's coroutine, to be cancelled when its caller cancels."""
+
+        def begin() -> None:
+            task = self.loop.create_task(coroutine)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+            def cancel() -> None:
+                self.loop.call_soon_threadsafe(task.cancel)
+
+            context._on_cancel = cancel
+            if context.cancelled:
+                task.cancel()
+
+        self.loop.call_soon_threadsafe(begin)
+
+    def wake(self) -> None:
+        """Says, from the reading thread, that credit came."""
+        self.loop.call_soon_threadsafe(self._credit.set)
+
+    async def credit(self) -> None:
+        """Waits until any credit comes."""
+        self._credit.clear()
+        await self._credit.wait()
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Writes at the end of this turn of the loop what its tasks have answered."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush, connection)
+
+    def _flush(self, connection: Connection) -> None:
+        self._flushing = False
+        try:
+            connection.flush()
+        except HostGone:
+            connection.ended = True
+        connection.wake_waiters()
+
+    def close(self) -> None:
+        """Lets the jobs that are under way end, and stops the thread."""
+
+        async def finish() -> None:
+            while self._tasks:
+                await asyncio.wait(set(self._tasks))
+
+        self.submit(finish()).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+def _check_batch(items: list[Any], count: Any) -> None:
+    if type(count) is not int or count != len(items):
+        raise Failure("invalid_argument", f"meta batch says {count!r}, and there are {len(items)} argument lists")
+
+
+def _pair_of(handler: Handler, params: Any) -> list[Any]:
+    """One item's outcome, by a batch function that is given this item alone."""
+    try:
+        if type(params) is not list:
+            raise Failure("invalid_argument", f"an item of a batch is a list of arguments, not {params!r:.80}")
+        return handler.pairs(handler.call_one(params), 1)[0]
+    except Exception as exception:
+        return [handler.error(exception, params), None]
+
+
+def _list_of(handler: Handler, params: Any) -> list[Any]:
+    try:
+        return [None, list(handler.call_one(params))]
+    except Exception as exception:
+        return [handler.error(exception, params), None]
+
+
+def _only(pairs: list[list[Any]]) -> Any:
+    """The result in the one pair there is; raises its error."""
+    error, result = pairs[0]
+    if error is not None:
+        raise Failure(error["code"], error["message"], error.get("data"), error.get("retryable", False))
+    return result
+
+
+def _has_numpy() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("numpy") is not None
+
+
+def _sdk() -> str:
+    from . import __version__
+
+    return f"mlports_worker {__version__}"

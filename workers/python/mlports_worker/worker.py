@@ -1,0 +1,146 @@
+"""`Worker`: what the author of a worker script sees."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from typing import Any, Callable, TypeVar, overload
+
+from mlports_protocol import DEFAULT_MAX_FRAME, RemoteProtocolError
+
+from .handlers import Handler
+from .serving import Server
+from .stdio import TRANSPORT_VARIABLE, take_channel
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_ASYNC_CONCURRENCY = 64
+
+
+class Worker:
+    """A program of methods that an orchestrator calls.
+
+    `name` is what the worker calls itself. `concurrency` is how many requests it works on at the same time: 1 unless
+    there are async handlers, 64 if there are; plain handlers run one after the other, on the main thread.
+    `max_frame` is the longest frame, in bytes, that it accepts (default 64 MiB).
+    """
+
+    def __init__(self, name: str, concurrency: int | None = None, max_frame: int = DEFAULT_MAX_FRAME) -> None:
+        self.name = name
+        self._concurrency = concurrency
+        self._max_frame = max_frame
+        self._handlers: dict[str, Handler] = {}
+        self._setup: Callable[[dict[str, Any]], Any] | None = None
+        self._server: Server | None = None
+
+    def setup(self, function: Function) -> Function:
+        """Decorator: called once with the service's `config` (a dict), before the first request; may be async.
+
+        If it raises, the worker ends with status 1 and the orchestrator shows the traceback.
+        """
+        self._setup = function
+        return function
+
+    @overload
+    def method(self, function: Function) -> Function: ...
+
+    @overload
+    def method(
+        self, function: None = None, *, name: str | None = None, batch: bool = False, idempotent: bool = False
+    ) -> Callable[[Function], Function]: ...
+
+    def method(
+        self,
+        function: Function | None = None,
+        *,
+        name: str | None = None,
+        batch: bool = False,
+        idempotent: bool = False,
+    ) -> Any:
+        """Decorator: makes a function callable as `service.NAME` (default: the function's own name).
+
+        A generator streams what it yields. With `batch` the function takes one list for each argument and returns as
+        many results, in order; an exception instance in a result's place is that item's error. `idempotent` says that
+        a call may be repeated after a crash. Raises `ValueError` for a name that is taken or reserved.
+        """
+
+        def register(function: Function) -> Function:
+            method = name if name is not None else function.__name__
+            if not method or method.startswith("$/"):
+                raise ValueError(f"{method!r} cannot be a method's name: names that begin with $/ are the protocol's")
+            if method in self._handlers:
+                raise ValueError(f"the worker {self.name} already has a method {method!r}")
+            self._handlers[method] = Handler(method, function, batch, idempotent)
+            return function
+
+        return register if function is None else register(function)
+
+    def run(self) -> None:
+        """Serves the orchestrator at the other end of stdin and stdout; returns when it is done.
+
+        Exits with status 1 when setup fails or the orchestrator breaks the protocol, 2 at a terminal.
+        """
+        if os.environ.get(TRANSPORT_VARIABLE) != "fd34" and os.isatty(0):
+            sys.stderr.write(
+                f"{self.name} is a worker: it speaks frames with an orchestrator, not with a person at a terminal.\n"
+                'Name this program as a service\'s command in mlports.toml and start that with "mlports run".\n'
+            )
+            raise SystemExit(2)
+        channel = take_channel()
+        # Ctrl-C reaches every process of a terminal: what it means is for the orchestrator to decide.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        concurrency = self._concurrency
+        if concurrency is None:
+            concurrency = _ASYNC_CONCURRENCY if any(h.is_async for h in self._handlers.values()) else 1
+        self._server = Server(self.name, self._handlers, self._setup, channel, concurrency, self._max_frame)
+        try:
+            self._server.run()
+        except RemoteProtocolError as error:
+            sys.stderr.write(f"{self.name}: the orchestrator broke the protocol: {error}\n")
+            raise SystemExit(1) from None
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(1) from None
+        finally:
+            self._server = None
+
+    def call(self, target: str, *args: Any, timeout: float | None = None) -> Any:
+        """Calls `service.method` on another service, through the orchestrator, and waits for the result.
+
+        `timeout` in seconds; without one, what is left of the running call's own deadline. Raises `CallFailed` with the
+        other side's error code. For plain handlers and their threads; async handlers use `await worker.acall(…)`.
+        """
+        return self._serving().call(target, args, timeout)
+
+    async def acall(self, target: str, *args: Any, timeout: float | None = None) -> Any:
+        """`call` for async handlers."""
+        return await self._serving().acall(target, args, timeout)
+
+    def log(self, level: str, text: str, **fields: Any) -> None:
+        """A line for the orchestrator's log: `level` is "debug", "info", "warning" or "error"."""
+        self._serving().log(level, text, fields)
+
+    def logging_handler(self) -> logging.Handler:
+        """A handler for Python's `logging` that sends records to the orchestrator's log, with level and logger."""
+        return _LogHandler(self)
+
+    def _serving(self) -> Server:
+        if self._server is None:
+            raise RuntimeError(f"the worker {self.name} is not running: this works inside its handlers")
+        return self._server
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        try:
+            self._worker.log(level, self.format(record), logger=record.name)
+        except Exception:
+            self.handleError(record)
