@@ -1,0 +1,58 @@
+"""Which replica gets the next request, and how many it may hold at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_AHEAD = 0.002  # seconds of work that may wait in a replica's pipe
+_STALL = 0.005  # seconds without an answer after which a busy replica gets no more
+_MOST = 1024
+_SHARE = 0.25  # weight of the newest measurement in the average
+
+
+class Window:
+    """How many requests one replica may hold at once: enough to keep it busy, and not more.
+
+    A request that waits in a replica's pipe can be taken by no other replica, and is lost with it. So a replica gets
+    as many as it answers within 2 ms, by its own measured pace, and at least `floor`: those that it works on at the
+    same time, and one to begin with at once after that. While its answers fail to appear it gets none.
+    """
+
+    __slots__ = ("_last", "floor", "in_flight", "pace", "size")
+
+    def __init__(self, floor: int) -> None:
+        self.floor = floor
+        self.size = floor
+        self.in_flight = 0
+        self.pace: float | None = None  # seconds an answer, averaged
+        self._last = 0.0
+
+    def sent(self, count: int, now: float) -> None:
+        """`count` requests went out."""
+        if not self.in_flight:
+            self._last = now
+        self.in_flight += count
+
+    def answered(self, count: int, now: float) -> None:
+        """`count` of them came back."""
+        self.in_flight -= count
+        sample = (now - self._last) / count
+        self._last = now
+        self.pace = sample if self.pace is None else self.pace + _SHARE * (sample - self.pace)
+        fitting = int(_AHEAD / self.pace) if self.pace > 0 else _MOST
+        self.size = max(self.floor, min(fitting, 2 * self.size, _MOST))
+
+    def room(self, now: float, weight: int = 1) -> int:
+        """How many more calls may be sent in requests of `weight` calls each; two of those always fit."""
+        if self.in_flight >= self.floor and now - self._last > _STALL:
+            return 0
+        return max(0, max(self.size, 2 * weight) - self.in_flight)
+
+
+def least_in_flight(windows: Iterable[tuple[int, Window]], now: float, weight: int = 1) -> int | None:
+    """The index that stands with the least loaded window that has room; None when none has. Ties go to the first."""
+    best, least = None, None
+    for index, window in windows:
+        if (least is None or window.in_flight < least) and window.room(now, weight) > 0:
+            best, least = index, window.in_flight
+    return best

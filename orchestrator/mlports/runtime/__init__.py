@@ -1,0 +1,1 @@
+"""The drivers that carry decisions out: processes, pipes, timers, sockets."""

@@ -1,0 +1,115 @@
+"""`map`: many items through one method, in batches of a size that finds itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
+from itertools import islice
+from typing import Any
+
+from mlports.core.batching import ChunkSize
+from mlports.errors import CallError, Overloaded, call_error
+from mlports.runtime.call import Call, Progress
+from mlports.runtime.service import Service
+
+_PATIENCE = 0.01  # seconds before a full queue is tried again
+_AHEAD = 2  # batches under way for each replica: one at work, one on its way
+
+
+async def map_calls(
+    service: Service,
+    method: str,
+    items: Iterable[Any] | AsyncIterable[Any],
+    timeout: float | None,
+    return_exceptions: bool,
+    progress: Progress | None,
+) -> list[Any]:
+    """The results in the order of the items. See `Orchestrator.map`."""
+    source = _Chunks(items)
+    size = ChunkSize()
+    under_way: deque[tuple[Call, int, float]] = deque()
+    results: list[Any] = []
+    total = len(items) if isinstance(items, Sized) else None
+    batches = await service.takes_batches()
+    most = _AHEAD * service.config.replicas * (1 if batches else 64)
+    try:
+        while True:
+            while len(under_way) < most:
+                chunk = await source.take(size.size if batches else 1)
+                if not chunk:
+                    break
+                call = await _submit(service, method, chunk, batches, timeout)
+                under_way.append((call, len(chunk), time.monotonic()))
+            if not under_way:
+                return results
+            call, count, began = under_way[0]
+            try:
+                outcome = await call
+            except CallError as error:
+                if not return_exceptions:
+                    raise
+                results += [error] * count
+            else:
+                if batches:
+                    size.answered(count, time.monotonic() - max(began, call.sent_at))
+                    results += _unpack(service, method, outcome, return_exceptions)
+                else:
+                    results.append(outcome)
+            under_way.popleft()
+            if progress is not None:
+                progress(len(results), total, "")
+    finally:
+        for call, _, _ in under_way:
+            if not call.cancel() and not call.cancelled():
+                call.exception()  # seen: another one's error is raised
+
+
+async def _submit(service: Service, method: str, chunk: list[Any], batches: bool, timeout: float | None) -> Call:
+    while True:
+        if batches:
+            call = service.call(method, [[item] for item in chunk], timeout, items=len(chunk))
+        else:
+            call = service.call(method, chunk, timeout)
+        if not (call.done() and isinstance(call.exception(), Overloaded)):
+            return call
+        await asyncio.sleep(_PATIENCE)
+
+
+def _unpack(service: Service, method: str, pairs: list[list[Any]], return_exceptions: bool) -> list[Any]:
+    results = [result for error, result in pairs if error is None]
+    if len(results) == len(pairs):
+        return results
+    results = []
+    for error, result in pairs:
+        if error is not None:
+            exception = call_error(error, service=service.name, method=method)
+            if not return_exceptions:
+                raise exception
+            result = exception
+        results.append(result)
+    return results
+
+
+class _Chunks:
+    """Takes items from an iterable or an async iterable, so many at a time."""
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self._plain: Iterator[Any] | None = None
+        self._async: AsyncIterator[Any] | None = None
+        if isinstance(items, AsyncIterable):
+            self._async = aiter(items)
+        else:
+            self._plain = iter(items)
+
+    async def take(self, count: int) -> list[Any]:
+        if self._plain is not None:
+            return list(islice(self._plain, count))
+        assert self._async is not None
+        chunk: list[Any] = []
+        async for item in self._async:
+            chunk.append(item)
+            if len(chunk) == count:
+                break
+        return chunk

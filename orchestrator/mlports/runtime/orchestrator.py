@@ -1,0 +1,244 @@
+"""`Orchestrator`: the services, started and stopped together, and the ways to call them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownService
+from mlports.runtime.call import Progress, Stream
+from mlports.runtime.mapping import map_calls
+from mlports.runtime.service import Service
+from mlports.runtime.supervisor import ServiceSupervisor
+from mlports.telemetry import Event, EventLog
+
+if TYPE_CHECKING:
+    from mlports.config import Config, ServiceConfig
+
+
+class _Configured:
+    def __repr__(self) -> str:
+        return "<the service's own timeout>"
+
+
+CONFIGURED: Final = _Configured()
+Timeout = float | None | _Configured
+
+
+class Orchestrator:
+    """Runs services and calls them. Async; `mlports.open()` is the same for programs without an event loop.
+
+        async with Orchestrator.from_config("mlports.toml") as orch:
+            y = await orch.call("digits.predict", x, timeout=1.0)
+
+    `services` maps names to `ServiceConfig`s. A target is always "service.method". A `timeout` is in seconds; left out,
+    it is the service's own; None means as long as it takes. All methods belong to the event loop that started it.
+    """
+
+    def __init__(self, services: Mapping[str, ServiceConfig] | None = None, *, config: Config | None = None) -> None:
+        if (services is None) == (config is None):
+            raise TypeError("an Orchestrator is made of either services or a config")
+        if config is None:
+            from mlports.config import Config
+
+            config = Config(service=dict(services or {}))
+        if not config.service:
+            raise ConfigError("there is no service to run", fix="add a [service.NAME] table with a command")
+        self.config = config
+        self._events = EventLog()
+        self._supervisors: dict[str, ServiceSupervisor] = {}
+        self._routes: dict[str, tuple[Service, str]] = {}
+        self._state = "new"
+        self._stopped: asyncio.Future[None] | None = None
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str]) -> Orchestrator:
+        """An orchestrator for an `mlports.toml`. Raises `ConfigError`."""
+        from mlports.config import load_config
+
+        return cls(config=load_config(path))
+
+    # -- its life
+
+    async def start(self) -> None:
+        """Starts every service; returns when each has all its replicas, or is down.
+
+        Raises `StartFailed` when all of them are down, telling why; one that is down while others run answers its
+        calls with `ServiceDown`.
+        """
+        if self._state != "new":
+            raise NotRunning(f"this orchestrator is {self._state}: it can be started once")
+        self._state = "running"
+        self._stopped = asyncio.get_running_loop().create_future()
+        limits = self.config.supervisor
+        for name, service in self.config.service.items():
+            self._supervisors[name] = ServiceSupervisor(
+                name, service, limits, self.config.directory, self._events, self._call_for_worker
+            )
+        try:
+            for supervisor in self._supervisors.values():
+                supervisor.start()
+            await asyncio.gather(*(supervisor.settled for supervisor in self._supervisors.values()))
+        except BaseException:
+            await self.stop("the start was interrupted")
+            raise
+        reasons = {name: s.service.status()["reason"] for name, s in self._supervisors.items()}
+        if all(reasons.values()):
+            await self.stop("no service could be started")
+            told = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
+            raise StartFailed(f"no service could be started:\n{told}")
+
+    async def stop(self, reason: str = "the orchestrator stops") -> None:
+        """Stops the services in reverse order. Calls that a worker is at may finish; those that wait fail."""
+        if self._state == "running":
+            self._state = "stopping"
+            assert self._stopped is not None
+            self._events.emit("stopping", text=reason)
+            try:
+                for supervisor in reversed(self._supervisors.values()):
+                    await supervisor.stop(reason)
+            except BaseException:  # cancelled: nothing may be left behind all the same
+                for supervisor in self._supervisors.values():
+                    supervisor.service.kill_all()
+                raise
+            finally:
+                self._state = "stopped"
+                if not self._stopped.done():
+                    self._stopped.set_result(None)
+        elif self._state == "stopping":
+            await self.wait_stopped()
+
+    async def wait_stopped(self) -> None:
+        """Returns when the orchestrator has been stopped."""
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
+
+    async def __aenter__(self) -> Orchestrator:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # -- calling
+
+    def call(
+        self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, progress: Progress | None = None
+    ) -> asyncio.Future[Any]:
+        """Calls a method: a future of its result, to be awaited; cancelling it cancels the call.
+
+        `progress(done, total, text)` is called when the handler reports how far it has come. The future fails with a
+        `CallError`: `WorkerError` when the handler raised, `WorkerCrashed`, `DeadlineExceeded`, `Overloaded`,
+        `ServiceDown`, `UnknownService`, `UnknownMethod`, `InvalidArgument`.
+        """
+        try:
+            service, method = self._routes.get(target) or self._find(target)
+        except CallError as error:
+            return _failed(error)
+        seconds = service.config.timeout if timeout is CONFIGURED else timeout
+        return service.call(method, list(params), seconds, progress=progress)  # type: ignore[arg-type]
+
+    async def map(
+        self,
+        target: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        timeout: Timeout = CONFIGURED,
+        return_exceptions: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Any]:
+        """The method's result for each item, in order. The items travel in batches, a bounded number at a time.
+
+        The items may be any iterable, also an endless reader of a file: they are taken as they are needed. The first
+        item that fails ends the map with its error, or stands in the list in the result's place with
+        `return_exceptions`. `timeout` is for each batch.
+        """
+        service, method = self._routes.get(target) or self._find(target)
+        seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
+        return await map_calls(service, method, items, seconds, return_exceptions, progress)
+
+    def stream(self, target: str, /, *params: Any, timeout: float | None = None) -> Stream:
+        """The items of a streaming method, to be iterated with `async for`; no timeout unless one is given.
+
+        Raises, while it is iterated, what `call` would.
+        """
+        stream = Stream()
+        try:
+            service, method = self._routes.get(target) or self._find(target)
+        except CallError as error:
+            stream.fail(error)
+            return stream
+        stream.call = service.call(method, list(params), timeout, stream=stream)
+        return stream
+
+    def cast(self, target: str, /, *params: Any) -> None:
+        """Sends a message that nobody answers: it is not retried, and lost with a worker that dies.
+
+        Raises the `CallError` that is known at once, such as `UnknownMethod` or `ServiceDown`.
+        """
+        service, method = self._routes.get(target) or self._find(target)
+        call = service.call(method, list(params), None, cast=True)
+        if call.done():
+            call.result()
+
+    # -- looking on
+
+    def status(self) -> dict[str, Any]:
+        """What there is, as plain values: state, pid, and for each service its replicas, queue and counts."""
+        return {
+            "state": self._state,
+            "pid": os.getpid(),
+            "config": str(self.config.path) if self.config.path else None,
+            "services": {name: supervisor.service.status() for name, supervisor in self._supervisors.items()},
+        }
+
+    def events(self, recent: bool = False) -> AsyncIterator[Event]:
+        """What happens from now on (with `recent`, the last 1,000 events first): deaths with their verdicts, logs, …"""
+        return self._events.follow(recent)
+
+    @property
+    def event_log(self) -> EventLog:
+        """Where events can be listened for without an event loop's help."""
+        return self._events
+
+    @property
+    def state_dir(self) -> Path:
+        """Where a running orchestrator keeps its socket: as configured, else `.mlports` beside the configuration."""
+        own = self.config.orchestrator.state_dir
+        return self.config.directory / (own if own is not None else ".mlports")
+
+    def _find(self, target: str) -> tuple[Service, str]:
+        if self._state != "running":
+            raise NotRunning(f"this orchestrator is {self._state}; call it inside its `async with`, or after start()")
+        name, dot, method = target.rpartition(".")
+        if not dot or not name or not method:
+            raise UnknownService(f"{target!r} is no target: say service.method", service=target)
+        supervisor = self._supervisors.get(name)
+        if supervisor is None:
+            known = ", ".join(sorted(self._supervisors))
+            raise UnknownService(f"there is no service {name!r}; there are: {known}", service=name, method=method)
+        route = (supervisor.service, method)
+        # Bounded, because methods of bare workers are whatever callers name.
+        if len(self._routes) < 10_000:
+            self._routes[target] = route
+        return route
+
+    def _call_for_worker(self, target: str, params: list[Any], timeout: float | None) -> asyncio.Future[Any]:
+        try:
+            service, method = self._routes.get(target) or self._find(target)
+        except (CallError, NotRunning) as error:
+            return _failed(error)
+        return service.call(method, params, service.config.timeout if timeout is None else timeout)
+
+
+def _failed(error: Exception) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future

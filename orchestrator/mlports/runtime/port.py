@@ -1,0 +1,444 @@
+"""A port: one worker process and the protocol spoken with it.
+
+    spawned ──▶ starting ──hello answered──▶ ready ──stop()──▶ stopping ──▶ dead
+                   └────────── exit, broken protocol, closed stdout, start timeout ─────▲
+
+Reads and writes never block and never wait for each other, so that a large request on its way in cannot hold up a large
+answer on its way out. Whatever ends a worker, its owner hears of it once, with a verdict, after everything that the
+worker had written was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from mlports.core.verdict import Cause, Verdict, describe_status
+from mlports.runtime.process import Process
+from mlports_protocol import (
+    Answered,
+    Buffer,
+    Greeted,
+    Item,
+    Logged,
+    MethodInfo,
+    OrchestratorSession,
+    Peer,
+    Progressed,
+    RemoteProtocolError,
+    Request,
+)
+
+Shutdown = float | Literal["brutal_kill", "infinity"]
+
+_READ_SIZE = 256 * 1024
+_READS_IN_A_ROW = 8  # of one large frame, before other ports get their turn
+_WRITE_SIZE = 1024 * 1024
+_MOST_VECTORS = 512
+_HIGH_WATER = 1024 * 1024  # bytes waiting to be written from which on a port takes no more requests
+_TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
+_CLOSED_GRACE = 1.0  # seconds between the end of a worker's stdout and its exit
+_QUICK = 0.00015  # seconds: a round trip so short that waking up would be a good part of it
+FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray"])
+
+
+class PortOwner(Protocol):
+    """Who a port reports to."""
+
+    def on_ready(self, port: Port) -> None:
+        """The worker answered hello."""
+
+    def on_answered(self, port: Port, answer: Answered, now: float) -> None:
+        """A request was answered; `answer.tag` is what it was sent with."""
+
+    def on_item(self, port: Port, item: Item) -> None:
+        """An item of a streamed answer arrived."""
+
+    def on_request(self, port: Port, request: Request) -> None:
+        """The worker calls a service."""
+
+    def on_progress(self, port: Port, progress: Progressed) -> None:
+        """A request of ours has come this far."""
+
+    def on_log(self, port: Port, level: str, text: str, fields: Mapping[str, Any]) -> None:
+        """The worker logged something; its stderr comes with the level "stderr"."""
+
+    def on_room(self, port: Port) -> None:
+        """The port can take requests that it could not take a moment ago."""
+
+    def on_dead(self, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> None:
+        """The worker is gone. `unanswered` are the tags of the requests that it never answered, oldest first."""
+
+
+class Port:
+    """One worker process. Spawns it at once; raises `SpawnFailed`."""
+
+    def __init__(
+        self,
+        owner: PortOwner,
+        service: str,
+        replica: int,
+        *,
+        command: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        config: dict[str, Any],
+        transport: str,
+        max_frame: int,
+        start_timeout: float,
+        restarts: int = 0,
+    ) -> None:
+        self.service = service
+        self.replica = replica
+        self.restarts = restarts
+        self.state: Literal["starting", "ready", "stopping", "dead"] = "starting"
+        self.peer = Peer()
+        self.session = OrchestratorSession(max_frame)
+        self.began = time.monotonic()
+        self.written = 0  # bytes, of all that was ever queued
+        self.queued = 0
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._out: deque[Buffer] = deque()
+        self._writer_added = False
+        self._closing = False
+        self._doom: tuple[Cause, str, bytes] | None = None
+        self._was_ready = False
+        self._quick_trips = False
+        self._asked_at = 0.0
+        self._dead = self._loop.create_future()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._process = Process(
+            command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit
+        )
+        self.pid = self._process.pid
+        self._loop.add_reader(self._process.read_fd, self._on_readable)
+        self._timers.append(self._loop.call_later(start_timeout, self._on_start_timeout, start_timeout))
+        self.send(self.session.hello(service, replica, config, FEATURES))
+        self.flush()
+
+    @property
+    def methods(self) -> dict[str, MethodInfo] | None:
+        """The worker's methods; None when it did not say (a bare worker, perhaps)."""
+        return self.peer.methods
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much is waiting to be written that nothing should be added."""
+        return self.queued - self.written >= _HIGH_WATER
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the process was started."""
+        return time.monotonic() - self.began
+
+    # -- writing
+
+    def send(self, buffers: list[Buffer]) -> int:
+        """Queues buffers behind what is waiting; gives the place in the stream where they begin. `flush()` writes."""
+        place = self.queued
+        for buffer in buffers:
+            self.queued += len(buffer)
+        self._out += buffers
+        return place
+
+    def flush(self) -> None:
+        """Writes as much of the queue as the pipe takes now, and the rest when it takes more."""
+        if self._writer_added or self._process.write_fd < 0:
+            return
+        self._write()
+
+    def await_answer_awake(self) -> None:
+        """Keeps the event loop from falling asleep for a moment, when answers used to come that quickly.
+
+        Being woken takes longer than a quick worker needs for its answer. Worth it for a lone request only.
+        """
+        self._asked_at = time.monotonic()
+        if self._quick_trips and _PROCESSORS > 1:
+            self._loop.call_soon(self._stay_awake)
+
+    def _stay_awake(self) -> None:
+        if self.session.asked:
+            if time.monotonic() - self._asked_at < _QUICK:
+                self._loop.call_soon(self._stay_awake)
+            else:
+                self._quick_trips = False
+
+    def _write(self) -> None:
+        out = self._out
+        descriptor = self._process.write_fd
+        was_congested = self.congested
+        try:
+            while out:
+                written = os.writev(descriptor, _some(out)) if len(out) > 1 else os.write(descriptor, out[0])
+                self.written += written
+                _drop(out, written)
+        except BlockingIOError:
+            if not self._writer_added:
+                self._writer_added = True
+                self._loop.add_writer(descriptor, self._write)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise
+            # Its exit, or the end of its stdout, tells why.
+            out.clear()
+            self._process.close_write()
+            self._writer_added = False
+            return
+        else:
+            if self._writer_added:
+                self._writer_added = False
+                self._loop.remove_writer(descriptor)
+            if self._closing:
+                self._process.close_write()
+        if was_congested and not self.congested:
+            self._owner.on_room(self)
+
+    # -- reading
+
+    def _on_readable(self) -> None:
+        session, descriptor = self.session, self._process.read_fd
+        try:
+            for _ in range(_READS_IN_A_ROW):
+                room = session.decoder.room()
+                if room is None:
+                    data = os.read(descriptor, _READ_SIZE)
+                    if not data:
+                        self._on_stdout_closed()
+                        return
+                    session.feed(data)
+                    break
+                count = os.readv(descriptor, [room])
+                if not count:
+                    self._on_stdout_closed()
+                    return
+                session.decoder.filled(count)
+                if count == len(room):
+                    break
+            else:
+                return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail("closed", f"had its stdout broken: {error.strerror}")
+            return
+        self._take_events()
+
+    def _take_events(self) -> None:
+        owner = self._owner
+        now = time.monotonic()
+        try:
+            while (event := self.session.next_event()) is not None:
+                if type(event) is Answered:
+                    if not self.session.asked:
+                        self._quick_trips = now - self._asked_at < _QUICK
+                    owner.on_answered(self, event, now)
+                elif type(event) is Item:
+                    owner.on_item(self, event)
+                elif type(event) is Request:
+                    self._on_request(event)
+                elif type(event) is Greeted:
+                    self._on_greeted(event.peer)
+                elif type(event) is Logged:
+                    owner.on_log(self, event.level, event.text, event.fields)
+                elif type(event) is Progressed:
+                    owner.on_progress(self, event)
+        except RemoteProtocolError as error:
+            self.fail_protocol(error)
+        if not self.congested and self.state == "ready":
+            owner.on_room(self)
+
+    def fail_protocol(self, error: RemoteProtocolError) -> None:
+        """The worker broke the protocol: nothing more can be believed, so it is killed."""
+        offending = f"; the bytes: {error.offending[:48].hex(' ')}" if error.offending else ""
+        detail = f"broke the protocol: {type(error).__name__}: {error}{offending}"
+        self._fail("protocol", detail, error.offending)
+
+    def _on_greeted(self, peer: Peer) -> None:
+        self.peer = peer
+        self._cancel_timers()
+        if self.state == "starting":
+            self.state = "ready"
+            self._was_ready = True
+            self._owner.on_ready(self)
+
+    def _on_request(self, request: Request) -> None:
+        if request.method == "$/ping":
+            self.send(self.session.answer(request.id))
+            self.flush()
+        elif request.method.startswith("$/"):
+            text = f"{request.method} is not known to this orchestrator"
+            self.send(self.session.answer(request.id, {"code": "unimplemented", "message": text}))
+            self.flush()
+        else:
+            self._owner.on_request(self, request)
+
+    def _on_stdout_closed(self) -> None:
+        self._process.close_read()
+        try:
+            self.session.end()
+        except RemoteProtocolError as error:
+            if self._doom is None:
+                detail = f"broke the protocol: {type(error).__name__}: {error}"
+                self._doom = ("protocol", detail, error.offending)
+        if self._process.status is None:
+            wait = self._loop.call_later(_CLOSED_GRACE, self._fail, "closed", "closed its stdout and went on running")
+            self._timers.append(wait)
+
+    # -- the end
+
+    async def stop(self, shutdown: Shutdown, reason: str) -> None:
+        """Ends the worker: asks, waits `shutdown` seconds, SIGTERM, waits, SIGKILL. Returns after its death.
+
+        "brutal_kill" kills at once, "infinity" waits as long as it takes.
+        """
+        if self.state != "dead":
+            self.state = "stopping"
+            self._cancel_timers()
+            if self._doom is None:
+                self._doom = ("stopped", f"was stopped ({reason})", b"")
+            if shutdown == "brutal_kill":
+                self._process.signal_group(signal.SIGKILL)
+            else:
+                self._ask_to_stop(reason)
+                if not await self._gone_within(None if shutdown == "infinity" else float(shutdown)):
+                    self._doom_again(f"was stopped ({reason}): it ignored the request for {shutdown} s, then SIGTERM")
+                    self._process.signal_group(signal.SIGTERM)
+                    if not await self._gone_within(_TERM_GRACE):
+                        self._doom_again(f"was stopped ({reason}): it ignored the request and SIGTERM, then SIGKILL")
+                        self._process.signal_group(signal.SIGKILL)
+        await asyncio.shield(self._dead)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole group, without a word."""
+        self._process.signal_group(signal.SIGKILL)
+
+    def _ask_to_stop(self, reason: str) -> None:
+        if self.session.phase == "ready":
+            self.send(self.session.notify("$/stop", [reason]))
+        self._closing = True
+        self.flush()
+
+    async def _gone_within(self, seconds: float | None) -> bool:
+        done, _ = await asyncio.wait([self._dead], timeout=seconds)
+        return bool(done)
+
+    def _doom_again(self, detail: str) -> None:
+        if self._doom is not None and self._doom[0] == "stopped":
+            self._doom = ("stopped", detail, b"")
+
+    def _on_start_timeout(self, seconds: float) -> None:
+        self._fail("start_timeout", f"did not answer $/hello within {seconds:g} s (start_timeout)")
+
+    def _fail(self, cause: Cause, detail: str, offending: bytes = b"") -> None:
+        """Ends a worker that cannot be used any more. Its death is reported when it is gone."""
+        if self.state == "dead":
+            return
+        if self._doom is None:
+            self._doom = (cause, detail, offending)
+        if self.state != "stopping":
+            self.state = "stopping"
+        self._cancel_timers()
+        self._process.close_read()
+        self._process.signal_group(signal.SIGKILL)
+
+    def _on_line(self, text: str) -> None:
+        self._owner.on_log(self, "stderr", text, {})
+
+    def _on_exit(self, status: int) -> None:
+        self._read_rest()
+        self.state = "dead"
+        self._cancel_timers()
+        self._out.clear()
+        self._process.close_write()
+        self._process.close_read()
+        if self._doom is None:
+            cause: Cause = "exit" if status >= 0 else "signal"
+            self._doom = (cause, describe_status(status), b"")
+        cause, detail, offending = self._doom
+        asked = self.session.asked
+        unanswered = [asked[number] for number in sorted(asked) if asked[number] is not None]
+        verdict = Verdict(
+            self.service,
+            self.replica,
+            self.pid,
+            cause,
+            detail,
+            status,
+            self.uptime,
+            self._was_ready,
+            self.restarts,
+            tuple(sorted(asked)) if self._was_ready else (),
+            tuple(self._process.stderr_tail),
+            offending,
+        )
+        self._owner.on_dead(self, verdict, unanswered)
+        self._dead.set_result(None)
+
+    def _read_rest(self) -> None:
+        """Takes what the worker had written before it died: an answer on its way is an answer."""
+        for _ in range(4096):
+            descriptor = self._process.read_fd
+            if descriptor < 0:
+                return
+            try:
+                room = self.session.decoder.room()
+                if room is None:
+                    data = os.read(descriptor, _READ_SIZE)
+                    self.session.feed(data)
+                    count = len(data)
+                else:
+                    count = os.readv(descriptor, [room])
+                    self.session.decoder.filled(count)
+            except OSError:
+                count = 0
+            if not count:
+                self._on_stdout_closed()
+                return
+            self._take_events()
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+
+def _some(buffers: deque[Buffer]) -> list[Buffer]:
+    """The first buffers, as many as one system call should take."""
+    chosen: list[Buffer] = []
+    size = 0
+    for buffer in buffers:
+        chosen.append(buffer)
+        size += len(buffer)
+        if size >= _WRITE_SIZE or len(chosen) == _MOST_VECTORS:
+            break
+    return chosen
+
+
+def _drop(buffers: deque[Buffer], written: int) -> None:
+    """Takes the first `written` bytes away."""
+    while buffers:
+        size = len(buffers[0])
+        if written < size:
+            if written:
+                buffers[0] = memoryview(buffers[0])[written:]
+            return
+        written -= size
+        buffers.popleft()
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+_PROCESSORS = _processors()

@@ -1,0 +1,257 @@
+"""One operating-system process: started in a session of its own, its exit always collected, its group always ended."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mlports.errors import MlportsError
+
+_PIPE_SIZE = 1024 * 1024  # bytes; Linux gives 64 KiB unless asked
+_LINES_KEPT = 50
+_LINE_LIMIT = 8 * 1024  # bytes; a longer line is cut into several
+_READ_SIZE = 64 * 1024
+
+
+class SpawnFailed(MlportsError):
+    """The program could not be started at all."""
+
+
+class Process:
+    """A running program: the ends of its pipes, its stderr by lines, and its exit status.
+
+    `write_fd` and `read_fd` are non-blocking; the owner reads and writes them, and `close()` closes them. `on_line` is
+    called for each line on stderr, `on_exit` once with the status (minus the signal, if one ended it), when the process
+    is gone, everything it wrote on stderr was read, its process group is killed and its status collected.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        transport: str,
+        on_line: Callable[[str], None],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_line = on_line
+        self._on_exit = on_exit
+        self._line = b""
+        self.stderr_tail: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._popen, self.write_fd, self.read_fd, self._stderr_fd = _spawn(command, cwd, env, transport)
+        self.pid = self._popen.pid
+        self.status: int | None = None
+        self._pid_fd: int | None = None
+        self._loop.add_reader(self._stderr_fd, self._read_stderr)
+        self._watch_exit()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Sends a signal to the process and all that it started and that stayed in its group."""
+        if self.status is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the process alone."""
+        if self.status is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def close_write(self) -> None:
+        """Closes the process's stdin: it will read the end of the stream."""
+        if self.write_fd >= 0:
+            self._loop.remove_writer(self.write_fd)
+            os.close(self.write_fd)
+            self.write_fd = -1
+
+    def close_read(self) -> None:
+        """Closes our end of the process's stdout."""
+        if self.read_fd >= 0:
+            self._loop.remove_reader(self.read_fd)
+            os.close(self.read_fd)
+            self.read_fd = -1
+
+    def _watch_exit(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._pid_fd = os.pidfd_open(self.pid)
+            except OSError:  # a kernel or sandbox without it
+                self._pid_fd = None
+        if self._pid_fd is not None:
+            self._loop.add_reader(self._pid_fd, self._exited)
+        else:
+            threading.Thread(target=self._wait_in_thread, name=f"mlports-wait-{self.pid}", daemon=True).start()
+
+    def _wait_in_thread(self) -> None:
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with suppress(RuntimeError):  # the loop is closed: nobody is interested any more
+            self._loop.call_soon_threadsafe(self._exited)
+
+    def _exited(self) -> None:
+        if self.status is not None:
+            return
+        if self._pid_fd is not None:
+            self._loop.remove_reader(self._pid_fd)
+            os.close(self._pid_fd)
+            self._pid_fd = None
+        # As long as it is not collected its pid, and so its group's, belongs to nobody else.
+        self.signal_group(signal.SIGKILL)
+        self.status = self._popen.wait()
+        self._read_rest_of_stderr()
+        self._on_exit(self.status)
+
+    def _read_stderr(self) -> None:
+        try:
+            data = os.read(self._stderr_fd, _READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close_stderr()
+            return
+        self._take(data)
+
+    def _read_rest_of_stderr(self) -> None:
+        # Bounded: a descendant that left the group may hold the pipe and go on writing.
+        for _ in range(64):
+            if self._stderr_fd < 0:
+                break
+            try:
+                data = os.read(self._stderr_fd, _READ_SIZE)
+            except OSError:
+                break
+            if not data:
+                break
+            self._take(data)
+        self._close_stderr()
+
+    def _take(self, data: bytes) -> None:
+        lines = (self._line + data).split(b"\n")
+        self._line = lines.pop()
+        while len(self._line) > _LINE_LIMIT:
+            lines.append(self._line[:_LINE_LIMIT])
+            self._line = self._line[_LINE_LIMIT:]
+        for line in lines:
+            self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        text = line[:_LINE_LIMIT].decode("utf-8", "backslashreplace").rstrip("\r")
+        self.stderr_tail.append(text)
+        self._on_line(text)
+
+    def _close_stderr(self) -> None:
+        if self._stderr_fd >= 0:
+            self._loop.remove_reader(self._stderr_fd)
+            os.close(self._stderr_fd)
+            self._stderr_fd = -1
+            if self._line:
+                self._take_line(self._line)
+                self._line = b""
+
+
+def _spawn(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], transport: str
+) -> tuple[subprocess.Popen[bytes], int, int, int]:
+    """The process, and our ends of its input, output and stderr. Raises `SpawnFailed`."""
+    opened: list[int] = []
+    try:
+        child_in, ours_in = _pipe(opened)
+        ours_out, child_out = _pipe(opened)
+        ours_err, child_err = _pipe(opened)
+        arguments, stdin, stdout = list(command), child_in, child_out
+        passed: tuple[int, ...] = ()
+        if transport == "fd34":
+            if _find(command[0], cwd, env) is None:
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", command[0])
+            # The shell only puts the two descriptors in their places, and becomes the program.
+            arguments = ["/bin/sh", "-c", f'exec "$@" 3<&{child_in} 4>&{child_out}', "sh", *command]
+            stdin, stdout, passed = subprocess.DEVNULL, child_err, (child_in, child_out)
+        popen = subprocess.Popen(
+            arguments,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=child_err,
+            cwd=cwd,
+            env=dict(env),
+            pass_fds=passed,
+            start_new_session=True,
+        )
+    except OSError as error:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise SpawnFailed(_why_not(command, cwd, error)) from error
+    for descriptor in (child_in, child_out, child_err):
+        os.close(descriptor)
+    for descriptor in (ours_in, ours_out, ours_err):
+        os.set_blocking(descriptor, False)
+    return popen, ours_in, ours_out, ours_err
+
+
+def _pipe(opened: list[int]) -> tuple[int, int]:
+    # Above 9, so that none is in the way when a child puts two of them in the places 3 and 4.
+    read, write = (_above_9(descriptor) for descriptor in os.pipe())
+    opened += (read, write)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # over the user's limit: the usual size works too
+            fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    return read, write
+
+
+def _above_9(descriptor: int) -> int:
+    if descriptor > 9:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
+
+
+def resolve(command: Sequence[str], python: str | None, directory: Path) -> list[str]:
+    """The command with "python" replaced by an interpreter: the orchestrator's own, or that of the venv `python`."""
+    if command[0] not in ("python", "python3"):
+        return list(command)
+    if python is None:
+        return [sys.executable, *command[1:]]
+    place = directory / python
+    return [str(place / "bin" / "python") if place.is_dir() else str(place), *command[1:]]
+
+
+def _find(program: str, cwd: Path, env: Mapping[str, str]) -> str | None:
+    from shutil import which
+
+    return which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
+
+
+def _why_not(command: Sequence[str], cwd: Path, error: OSError) -> str:
+    program = command[0]
+    if not cwd.is_dir():
+        return (
+            f"cannot start {program!r}: its working directory {cwd} does not exist. Correct cwd, or make the directory"
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        return (
+            f"cannot start {program!r}: the system is short of something: {error.strerror}. Raise ulimit, or run less"
+        )
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"cannot start {program!r}: no such program, as seen from {cwd}, or the interpreter that its first line "
+            "names is missing. Correct command, or install the program"
+        )
+    if isinstance(error, PermissionError):
+        return f"cannot start {program!r}: it may not be executed. Try: chmod +x {program}"
+    if error.errno == errno.ENOEXEC:
+        return f"cannot start {program!r}: it is no program and has no #! line. Name its interpreter first in command"
+    return f"cannot start {program!r}: {error.strerror or error}"

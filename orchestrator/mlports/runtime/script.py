@@ -1,0 +1,123 @@
+"""One-shot programs: run with arguments, their output captured, their status known, their time bounded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlports.core.verdict import describe_status
+from mlports.errors import ScriptFailed
+
+# What runs a file of this kind, when the file is not a program itself.
+_INTERPRETERS: Mapping[str, Sequence[str]] = {
+    ".py": [sys.executable],
+    ".js": ["node"],
+    ".mjs": ["node"],
+    ".r": ["Rscript"],
+    ".rb": ["ruby"],
+    ".pl": ["perl"],
+    ".lua": ["lua"],
+    ".sh": ["sh"],
+    ".exs": ["elixir"],
+    ".escript": ["escript"],
+    ".go": ["go", "run"],
+    ".java": ["java"],
+}
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    """How a one-shot program ended. `status` is 0; `seconds` is the wall-clock time it took."""
+
+    command: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def script_command(file: str | os.PathLike[str], arguments: Sequence[str] = ()) -> list[str]:
+    """The command that runs a script: itself when it is executable, else the interpreter of its kind.
+
+    Raises `ScriptFailed` when there is no such file, or nothing is known to run it.
+    """
+    path = Path(file)
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise ScriptFailed(f"cannot run {path}: it {what}. Name a program or a script file")
+    kind = path.suffix.lower()
+    if kind == ".py" or (kind in _INTERPRETERS and not os.access(path, os.X_OK)):
+        interpreter = list(_INTERPRETERS[kind])
+        if shutil.which(interpreter[0]) is None:
+            raise ScriptFailed(f"cannot run {path}: its interpreter {interpreter[0]} is not installed")
+        return [*interpreter, str(path), *arguments]
+    if not os.access(path, os.X_OK):
+        known = " ".join(sorted(_INTERPRETERS))
+        raise ScriptFailed(f"cannot run {path}: it is not executable (chmod +x), and its kind is none of {known}")
+    return [str(path.resolve()), *arguments]
+
+
+def run_script(
+    file: str | os.PathLike[str],
+    *arguments: str,
+    timeout: float | None = None,
+    input: str | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> ScriptResult:
+    """Runs a program of any language once, and gives its output.
+
+    `timeout` in seconds: then it and all that it started are killed. `input` is its standard input (default: none).
+    `env` is added to the environment. Raises `ScriptFailed`, with what was printed, when it cannot be run or takes too
+    long, and, unless `check` is False, when its status is not 0.
+    """
+    command = script_command(file, arguments)
+    began = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=None if env is None else {**os.environ, **env},
+            start_new_session=True,
+            text=True,
+            errors="backslashreplace",
+        )
+    except OSError as error:
+        raise ScriptFailed(f"cannot run {command[0]}: {error.strerror or error}") from error
+    late = False
+    with process:
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            late = True
+            _kill_group(process.pid)
+            stdout, stderr = process.communicate()
+        except BaseException:
+            _kill_group(process.pid)
+            raise
+    seconds = time.monotonic() - began
+    name = Path(file).name
+    if late:
+        raise ScriptFailed(f"{name} took longer than {timeout:g} s and was killed", process.returncode, stdout, stderr)
+    if check and process.returncode != 0:
+        last = "".join(f"\n  | {line}" for line in stderr.splitlines()[-8:])
+        told = f"{name} {describe_status(process.returncode)}" + (f"; its last words on stderr:{last}" if last else "")
+        raise ScriptFailed(told, process.returncode, stdout, stderr)
+    return ScriptResult(tuple(command), process.returncode, stdout, stderr, seconds)
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

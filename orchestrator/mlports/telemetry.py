@@ -1,0 +1,59 @@
+"""What happens, as a stream of events: for `mlports events`, the log, and whoever subscribes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+Event = dict[str, Any]
+
+_KEPT = 1000
+_BEHIND = 10_000  # events that a slow subscriber may lag behind before it loses the oldest
+
+
+class EventLog:
+    """The latest events, and everybody who wants to hear of new ones.
+
+    An event is a dict of plain values with `time` (seconds since the epoch), `event` (what happened: "starting",
+    "ready", "died", "restarting", "gave_up", "stopping", "stopped", "log", "progress", "retried") and, where it is
+    about one, `service` and `replica`.
+    """
+
+    def __init__(self) -> None:
+        self.recent: deque[Event] = deque(maxlen=_KEPT)
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def emit(self, name: str, **fields: Any) -> None:
+        """Tells everybody. Fields that are None are left out."""
+        event: Event = {"time": time.time(), "event": name}
+        event.update((key, value) for key, value in fields.items() if value is not None)
+        self.recent.append(event)
+        for listener in self._listeners:
+            listener(event)
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Calls `listener` with each event from now on; the function that is returned ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def follow(self, recent: bool = False) -> AsyncIterator[Event]:
+        """The events from now on, the recent ones first if they are wanted, for as long as it is iterated."""
+        pending: deque[Event] = deque(self.recent if recent else (), maxlen=_BEHIND)
+        arrived = asyncio.Event()
+
+        def listener(event: Event) -> None:
+            pending.append(event)
+            arrived.set()
+
+        end = self.listen(listener)
+        try:
+            while True:
+                while pending:
+                    yield pending.popleft()
+                arrived.clear()
+                await arrived.wait()
+        finally:
+            end()
