@@ -1,0 +1,74 @@
+"""What mlports promises, held against what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.contenders.contender import BULK, ONE, TWO_CORES
+from benchmarks.measure import Board, Entry, Spread
+from benchmarks.startup import HELP_MS, IMPORT_MS, RSS_MIB
+
+PLACEMENT = TWO_CORES
+"""Where the latency targets hold: caller and worker on a core each, which is what a worker process is for. Left alone,
+a run's ratio is that of two placements as often as of two libraries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on a ratio or a figure. `measured` is None when a side of it could not be measured here."""
+
+    name: str
+    at_most: bool
+    bound: float
+    unit: str
+    measured: Spread | None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median keeps the bound; None when there is no measurement."""
+        if self.measured is None:
+            return None
+        return self.measured.median <= self.bound if self.at_most else self.measured.median >= self.bound
+
+    @property
+    def verdict(self) -> str:
+        return {True: "met", False: "MISSED", None: "not measured"}[self.met]
+
+    @property
+    def wanted(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.bound:g}{self.unit}"
+
+
+def _local(contender: str, payload: str, mode: str) -> Entry:
+    return Entry("local", contender, payload, mode)
+
+
+def targets(board: Board) -> list[Target]:
+    """Every target, in the order in which the table shows them."""
+    call = _local("mlports", "64 B", PLACEMENT)
+    blocking = _local("mlports-blocking", "64 B", PLACEMENT)
+    c = _local("c", "64 B", PLACEMENT)
+    erlang = _local("erlang", "64 B", PLACEMENT)
+    many = _local("mlports", "64 B", "256")
+    pool = _local("ppe", "64 B", BULK)
+    batch = _local("mlports", "64 B", "map-batch")
+    array = Entry("ray", "mlports", "8 MiB array", ONE)
+    ray_array = Entry("ray", "ray", "8 MiB array", ONE)
+    large, small = _local("mlports", "64 MiB array", ONE), _local("mlports", "8 MiB array", ONE)
+
+    def figure(name: str) -> Spread | None:
+        return Spread.of(board.figures.get(name, ()))
+
+    # The time of A over the time of B is the speed of B over the speed of A.
+    return [
+        Target("call, 64 B one at a time: time over C pipe ping-pong's", True, 2.5, "x", board.speed_ratio(c, call)),
+        Target("call, 64 B one at a time: time over Erlang's", True, 1.3, "x", board.speed_ratio(erlang, call)),
+        Target("blocking call, 64 B: time over C pipe ping-pong's", True, 3, "x", board.speed_ratio(c, blocking)),
+        Target("256 in flight, 64 B: calls/s over a process pool's", False, 25, "x", board.speed_ratio(many, pool)),
+        Target("map over a batch method: items/s over call's", False, 5, "x", board.speed_ratio(batch, many)),
+        Target("8 MiB array: echoes/s over Ray's", False, 3, "x", board.speed_ratio(array, ray_array)),
+        Target("64 MiB array: time over 8 MiB's", True, 9, "x", board.speed_ratio(small, large)),
+        Target(IMPORT_MS.removesuffix(", ms"), True, 150, " ms", figure(IMPORT_MS)),
+        Target(HELP_MS.removesuffix(", ms"), True, 300, " ms", figure(HELP_MS)),
+        Target(RSS_MIB.removesuffix(", MiB"), True, 60, " MiB", figure(RSS_MIB)),
+    ]
