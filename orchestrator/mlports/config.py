@@ -154,9 +154,10 @@ def _file_name(value: object) -> object:
     return value
 
 
-def _as_path(value: object) -> object:
-    value = _file_name(value)
-    return Path(value) if isinstance(value, str) else value
+def _as_path(value: object) -> Path:
+    if not isinstance(value, str | Path):
+        raise _wrong(f"must be a path, not {_shown(value)}", "write one in quotes")
+    return Path(str(_file_name(str(value))))
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:
@@ -304,17 +305,8 @@ class ServiceConfig(_Table):
         ) -> None: ...
 
 
-def _some_service(services: dict[str, ServiceConfig]) -> dict[str, ServiceConfig]:
-    if not services:
-        raise _wrong(*_NO_SERVICES)
-    return services
-
-
-_NO_SERVICES = ("there are no services", 'add [service.NAME] with a command, or let "mlports init" make a file')
-
-
 class Config(_Table):
-    """A whole file, with at least one service.
+    """A whole file.
 
     path: the file, in full; None if made in Python. directory: what relative paths in it are meant from: the file's
     folder, or the current directory if made in Python.
@@ -322,7 +314,7 @@ class Config(_Table):
 
     orchestrator: OrchestratorConfig = Field(default_factory=OrchestratorConfig)
     supervisor: SupervisorConfig = Field(default_factory=SupervisorConfig)
-    service: Annotated[dict[_Service, ServiceConfig], AfterValidator(_some_service)]
+    service: dict[_Service, ServiceConfig]
     path: _Path | None = None
     directory: _Path = Field(default_factory=Path.cwd)
 
@@ -351,10 +343,11 @@ _LATER = {
 }
 """Keys that are planned: who finds them in the documentation of a later version is told so."""
 _LATER_CHOICES = {
-    "route": {"round_robin", "hash", "broadcast"},
-    "transport": {"inline"},
-    "strategy": {"one_for_all", "rest_for_one", "simple_one_for_one"},
+    "route": ["round_robin", "hash", "broadcast"],
+    "transport": ["inline"],
+    "strategy": ["one_for_all", "rest_for_one", "simple_one_for_one"],
 }
+_NO_SERVICES = ("there are no services", "add [service.NAME] with a command")
 _NOT_YET = "is known, but this version of mlports does not have it yet"
 
 
@@ -389,6 +382,8 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     place = {"path": Path(os.path.abspath(file)), "directory": Path(os.path.abspath(file)).parent}
     # These two are fields in Python, and no keys of the file.
     faults = [_Fault("extra_forbidden", (key,), tables.pop(key), {}) for key in place if key in tables]
+    if tables.get("service") == {}:
+        faults.append(_Fault("missing", ("service",), {}, {}))
     try:
         config = Config.model_validate({**tables, **place})
     except ValidationError as error:

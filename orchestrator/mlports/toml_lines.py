@@ -182,16 +182,15 @@ def _read(file: str) -> str:
 
 
 _IN_QUOTES = "close the text with a quote on the same line"
+_LONG_QUOTES = "close the text with the three quotes that it began with"
 _BACKSLASH = "write \\\\ for a backslash, or put the text in 'single quotes'"
 _SYNTAX = {
     "Expected newline": "one key = value a line; text stands in quotes",
     "Invalid value": 'text stands in quotes, "like this"; true and false are in lower case; arrays in [ ]',
     "Unclosed array": "close it with ] here or on a line above",
     "Unclosed inline table": "an inline table, { a = 1, b = 2 }, stands on one line",
-    "Unterminated string": "close it with the quotes that it began with",
     "Illegal character '\\n'": _IN_QUOTES,
-    "Expected '\"'": _IN_QUOTES,
-    'Expected "\'"': _IN_QUOTES,
+    "invalid character '\\n'": _IN_QUOTES,
     "Expected '=' after a key": "write key = value, or [table]",
     "at the end of": "close the table's name with ]",
     "Unescaped": _BACKSLASH,
@@ -213,6 +212,11 @@ def _not_toml(problem: str, text: str, file: str) -> ConfigError:
     line, problem = int(match[1] or last), problem[: match.start()]
     if problem.startswith(("Cannot", "Duplicate")):
         return _twice(TomlLines(text), line, file, inline="Duplicate" in problem)
+    # A quote without its other one is no token; tomllib has looked for that up to the end.
+    quote = next((at for kind, _, at in _tokens(text) if kind == "rest"), None)
+    if quote and not match[1]:
+        fix = _LONG_QUOTES if re.search("\"{3}|'{3}", rows[quote - 1]) else _IN_QUOTES
+        return ConfigError("is not TOML: the text that begins here does not end", file=file, line=quote, fix=fix)
     row = rows[line - 1].strip()
     where = f"in column {match[2]} of {row if len(row) <= 60 else row[:59] + '…'}" if match[2] else "at the file's end"
     fix = next((fix for word, fix in _SYNTAX.items() if word in problem), "see toml.io for how to write it")

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mlports.errors import NotRunning
 from mlports.runtime.call import Progress
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IDLE = 0.002  # seconds without a call after which the background thread takes the loop back
+_LONGEST_PAUSE = 0.02  # seconds between two looks at a caller that keeps the loop for a long call
 _SHARED = 0.05  # seconds that it keeps it after two threads have called at the same time
 
 
@@ -46,12 +47,13 @@ class SharedLoop:
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
-        self._turn = threading.Lock()  # held by whoever runs the loop
-        self._wanted = 0  # calling threads that wait for the background thread to hand over or to answer
-        self._last_call = 0.0
+        self._state = threading.Condition(threading.Lock())  # for the four below
+        self._runner: Literal["nobody", "background", "caller"] = "nobody"
+        self._taking = False  # a calling thread waits for the background thread to hand over
+        self._waiting = 0  # calling threads whose calls are done in another thread's turn
         self._shared_until = 0.0
+        self._last_call = 0.0
         self._closed = threading.Event()
-        self._asleep = threading.Event()
         self._thread = threading.Thread(target=self._run_in_background, name="mlports-loop", daemon=True)
         self._thread.start()
 
@@ -61,76 +63,120 @@ class SharedLoop:
         return self._closed.is_set()
 
     def run(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Calls `start()` in the loop and waits for what it returns. Not for the loop's own callbacks."""
+        """Calls `start()` and runs the loop until what it returns is done. Not for the loop's own callbacks."""
         if self._closed.is_set():
             raise NotRunning("this orchestrator has been closed")
-        if not self._turn.acquire(blocking=False):
+        if not self._take():
             return self._run_elsewhere(start)
         try:
-            self._last_call = time.monotonic()
-            return self.loop.run_until_complete(_settled(start))
+            return self._run_here(start)
         finally:
+            self._give_back()
+
+    def _take(self) -> bool:
+        """Takes the loop for this thread, and has the background thread hand it over if need be.
+
+        False, with this thread counted as waiting, when another calling thread is there too.
+        """
+        with self._state:
+            if self._runner == "nobody" and not self._taking:
+                self._runner = "caller"
+                return True
+            if self._runner == "caller" or self._taking or self._waiting:
+                self._shared_until = time.monotonic() + _SHARED
+            elif time.monotonic() >= self._shared_until:
+                self._taking = True
+                self.loop.call_soon_threadsafe(self.loop.stop)
+                while self._runner != "nobody":
+                    self._state.wait()
+                self._taking = False
+                self._runner = "caller"
+                return True
+            self._waiting += 1
+            return False
+
+    def _give_back(self) -> None:
+        with self._state:
+            self._runner = "nobody"
             self._last_call = time.monotonic()
-            self._turn.release()
-            if self._wanted:
-                self._shared_until = self._last_call + _SHARED
-            self._asleep.set()
+            if self._waiting:
+                self._state.notify_all()
+
+    def _run_here(self, start: Callable[[], Awaitable[T]]) -> T:
+        future = asyncio.ensure_future(start(), loop=self.loop)
+        try:
+            return self.loop.run_until_complete(future)
+        except BaseException:
+            if not future.done():  # Ctrl-C while waiting
+                future.cancel()
+                self.loop.run_until_complete(asyncio.wait([future]))
+            raise
 
     def _run_elsewhere(self, start: Callable[[], Awaitable[T]]) -> T:
         outcome: Future[T] = Future()
-        task: list[asyncio.Task[None]] = []
-
-        async def work() -> None:
-            try:
-                result = await start()
-            except BaseException as error:
-                outcome.set_exception(error)
-                if not isinstance(error, Exception | asyncio.CancelledError):
-                    raise
-            else:
-                outcome.set_result(result)
+        begun: list[asyncio.Future[T]] = []
 
         def begin() -> None:
-            task.append(self.loop.create_task(work()))
+            try:
+                begun.append(asyncio.ensure_future(start(), loop=self.loop))
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                begun[0].add_done_callback(lambda future: _copy(future, outcome))
 
-        self._wanted += 1
         try:
             self.loop.call_soon_threadsafe(begin)
             return outcome.result()
         except BaseException:
             if not outcome.done():  # Ctrl-C while waiting
-                self.loop.call_soon_threadsafe(lambda: [begun.cancel() for begun in task])
+                self.loop.call_soon_threadsafe(lambda: [future.cancel() for future in begun])
             raise
         finally:
-            self._wanted -= 1
-            self._last_call = time.monotonic()
-            if not self._wanted and self._last_call > self._shared_until:
-                # The next call of this thread is likely to follow at once: it may have the loop.
-                self.loop.call_soon_threadsafe(self.loop.stop)
+            with self._state:
+                self._waiting -= 1
 
     def _run_in_background(self) -> None:
-        while not self._closed.is_set():
-            with self._turn:
-                if not self._closed.is_set():
-                    self.loop.run_forever()
-            # A caller may be in a series of calls: the loop is left to it until it pauses.
-            while not self._closed.is_set() and not self._wanted and time.monotonic() - self._last_call < _IDLE:
-                time.sleep(_IDLE)
+        while self._wait_for_turn():
+            self.loop.run_forever()
+            with self._state:
+                self._runner = "nobody"
+                self._state.notify_all()
+
+    def _wait_for_turn(self) -> bool:
+        """Takes the loop once no calling thread is in a series of calls; False when there is no more to do."""
+        pause = _IDLE
+        with self._state:
+            while not self._closed.is_set():
+                idle = time.monotonic() - self._last_call > _IDLE
+                if self._runner == "nobody" and not self._taking and (idle or self._waiting):
+                    self._runner = "background"
+                    return True
+                # Not told when a call ends, because telling costs the caller more than looking costs here.
+                pause = min(2 * pause, _LONGEST_PAUSE) if self._runner == "caller" else _IDLE
+                self._state.wait(pause)
+            return False
 
     def close(self) -> None:
-        """Ends the background thread and closes the loop."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        """Ends the background thread and closes the loop. To be called once no thread is in a call."""
+        with self._state:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            if self._runner == "background":
+                self.loop.call_soon_threadsafe(self.loop.stop)
+            self._state.notify_all()
         self._thread.join()
-        with self._turn:
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.close()
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
 
 
-async def _settled(start: Callable[[], Awaitable[T]]) -> T:
-    return await start()
+def _copy(future: asyncio.Future[T], outcome: Future[T]) -> None:
+    if future.cancelled():
+        outcome.set_exception(asyncio.CancelledError())
+    elif (error := future.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(future.result())
 
 
 class BlockingOrchestrator:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlports.core.batching import ChunkSize
 from mlports.errors import CallError, Overloaded, call_error
-from mlports.runtime.call import Call, Progress
+from mlports.runtime.call import Call, Progress, Special
 from mlports.runtime.service import Service
 
 _PATIENCE = 0.01  # seconds before a full queue is tried again
@@ -53,8 +53,8 @@ async def map_calls(
                 results += [error] * count
             else:
                 if batches:
-                    size.answered(count, time.monotonic() - max(began, call.sent_at))
-                    results += _unpack(service, method, outcome, return_exceptions)
+                    size.answered(count, time.monotonic() - max(began, call.request.at if call.request else began))
+                    results += _with_errors(service, method, *outcome, return_exceptions=return_exceptions)
                 else:
                     results.append(outcome)
             under_way.popleft()
@@ -69,7 +69,7 @@ async def map_calls(
 async def _submit(service: Service, method: str, chunk: list[Any], batches: bool, timeout: float | None) -> Call:
     while True:
         if batches:
-            call = service.call(method, [[item] for item in chunk], timeout, items=len(chunk))
+            call = service.call(method, chunk, timeout, Special(items=len(chunk)))
         else:
             call = service.call(method, chunk, timeout)
         if not (call.done() and isinstance(call.exception(), Overloaded)):
@@ -77,18 +77,14 @@ async def _submit(service: Service, method: str, chunk: list[Any], batches: bool
         await asyncio.sleep(_PATIENCE)
 
 
-def _unpack(service: Service, method: str, pairs: list[list[Any]], return_exceptions: bool) -> list[Any]:
-    results = [result for error, result in pairs if error is None]
-    if len(results) == len(pairs):
-        return results
-    results = []
-    for error, result in pairs:
-        if error is not None:
-            exception = call_error(error, service=service.name, method=method)
-            if not return_exceptions:
-                raise exception
-            result = exception
-        results.append(result)
+def _with_errors(
+    service: Service, method: str, results: list[Any], errors: dict[int, dict[str, Any]], *, return_exceptions: bool
+) -> list[Any]:
+    for index, error in errors.items():
+        exception = call_error(error, service=service.name, method=method)
+        if not return_exceptions:
+            raise exception
+        results[index] = exception
     return results
 
 

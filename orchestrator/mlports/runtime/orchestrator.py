@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownService
-from mlports.runtime.call import Progress, Stream
+from mlports.runtime.call import Progress, Special, Stream
 from mlports.runtime.mapping import map_calls
 from mlports.runtime.service import Service
 from mlports.runtime.supervisor import ServiceSupervisor
@@ -54,6 +54,7 @@ class Orchestrator:
         self._routes: dict[str, tuple[Service, str]] = {}
         self._state = "new"
         self._stopped: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str]) -> Orchestrator:
@@ -73,7 +74,8 @@ class Orchestrator:
         if self._state != "new":
             raise NotRunning(f"this orchestrator is {self._state}: it can be started once")
         self._state = "running"
-        self._stopped = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._stopped = self._loop.create_future()
         limits = self.config.supervisor
         for name, service in self.config.service.items():
             self._supervisors[name] = ServiceSupervisor(
@@ -140,9 +142,10 @@ class Orchestrator:
         try:
             service, method = self._routes.get(target) or self._find(target)
         except CallError as error:
-            return _failed(error)
-        seconds = service.config.timeout if timeout is CONFIGURED else timeout
-        return service.call(method, list(params), seconds, progress=progress)  # type: ignore[arg-type]
+            return self._failed(error)
+        seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
+        special = None if progress is None else Special(progress=progress)
+        return service.call(method, list(params), seconds, special)
 
     async def map(
         self,
@@ -175,7 +178,7 @@ class Orchestrator:
         except CallError as error:
             stream.fail(error)
             return stream
-        stream.call = service.call(method, list(params), timeout, stream=stream)
+        stream.call = service.call(method, list(params), timeout, Special(stream=stream))
         return stream
 
     def cast(self, target: str, /, *params: Any) -> None:
@@ -184,7 +187,7 @@ class Orchestrator:
         Raises the `CallError` that is known at once, such as `UnknownMethod` or `ServiceDown`.
         """
         service, method = self._routes.get(target) or self._find(target)
-        call = service.call(method, list(params), None, cast=True)
+        call = service.call(method, list(params), None, Special(cast=True))
         if call.done():
             call.result()
 
@@ -234,11 +237,11 @@ class Orchestrator:
         try:
             service, method = self._routes.get(target) or self._find(target)
         except (CallError, NotRunning) as error:
-            return _failed(error)
+            return self._failed(error)
         return service.call(method, params, service.config.timeout if timeout is None else timeout)
 
-
-def _failed(error: Exception) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_exception(error)
-    return future
+    def _failed(self, error: Exception) -> asyncio.Future[Any]:
+        assert self._loop is not None  # there is one before any error can be told from `NotRunning`
+        future: asyncio.Future[Any] = self._loop.create_future()
+        future.set_exception(error)
+        return future

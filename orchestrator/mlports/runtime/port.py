@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -30,21 +32,23 @@ from mlports_protocol import (
     Logged,
     MethodInfo,
     OrchestratorSession,
+    OversizedMessage,
     Peer,
     Progressed,
     RemoteProtocolError,
     Request,
 )
+from mlports_protocol.errors import printed_text
 
 Shutdown = float | Literal["brutal_kill", "infinity"]
 
-_READ_SIZE = 256 * 1024
+_READ_SIZE = 64 * 1024  # a larger buffer would be mapped and unmapped by the allocator for every read
 _READS_IN_A_ROW = 8  # of one large frame, before other ports get their turn
 _WRITE_SIZE = 1024 * 1024
 _MOST_VECTORS = 512
 _HIGH_WATER = 1024 * 1024  # bytes waiting to be written from which on a port takes no more requests
 _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
-_CLOSED_GRACE = 1.0  # seconds between the end of a worker's stdout and its exit
+_CLOSED_GRACE = 1.0  # seconds between the end of a worker's stdin or stdout and its exit
 _QUICK = 0.00015  # seconds: a round trip so short that waking up would be a good part of it
 FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray"])
 
@@ -110,6 +114,7 @@ class Port:
         self._writer_added = False
         self._closing = False
         self._doom: tuple[Cause, str, bytes] | None = None
+        self._cut: RemoteProtocolError | None = None  # stdout ended inside a frame
         self._was_ready = False
         self._quick_trips = False
         self._asked_at = 0.0
@@ -187,10 +192,10 @@ class Port:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise
-            # Its exit, or the end of its stdout, tells why.
             out.clear()
             self._process.close_write()
             self._writer_added = False
+            self._expect_exit("closed its stdin and went on running")
             return
         else:
             if self._writer_added:
@@ -234,6 +239,9 @@ class Port:
     def _take_events(self) -> None:
         owner = self._owner
         now = time.monotonic()
+        # The wrappings of what is decoded are garbage when this is done: the collector would look in vain.
+        collecting = gc.isenabled()
+        gc.disable()
         try:
             while (event := self.session.next_event()) is not None:
                 if type(event) is Answered:
@@ -252,12 +260,18 @@ class Port:
                     owner.on_progress(self, event)
         except RemoteProtocolError as error:
             self.fail_protocol(error)
+        finally:
+            if collecting:
+                gc.enable()
         if not self.congested and self.state == "ready":
             owner.on_room(self)
 
     def fail_protocol(self, error: RemoteProtocolError) -> None:
         """The worker broke the protocol: nothing more can be believed, so it is killed."""
         offending = f"; the bytes: {error.offending[:48].hex(' ')}" if error.offending else ""
+        text = printed_text(error.offending)
+        if text is not None and text not in str(error):
+            offending += f"; they hold the text {text!r}: did the program print on its standard output?"
         detail = f"broke the protocol: {type(error).__name__}: {error}{offending}"
         self._fail("protocol", detail, error.offending)
 
@@ -285,12 +299,13 @@ class Port:
         try:
             self.session.end()
         except RemoteProtocolError as error:
-            if self._doom is None:
-                detail = f"broke the protocol: {type(error).__name__}: {error}"
-                self._doom = ("protocol", detail, error.offending)
+            self._cut = error
+        self._expect_exit("closed its stdout and went on running")
+
+    def _expect_exit(self, otherwise: str) -> None:
+        """Its exit tells best why it closed a pipe. One that goes on is of no use, and killed."""
         if self._process.status is None:
-            wait = self._loop.call_later(_CLOSED_GRACE, self._fail, "closed", "closed its stdout and went on running")
-            self._timers.append(wait)
+            self._timers.append(self._loop.call_later(_CLOSED_GRACE, self._fail, "closed", otherwise))
 
     # -- the end
 
@@ -322,7 +337,8 @@ class Port:
 
     def _ask_to_stop(self, reason: str) -> None:
         if self.session.phase == "ready":
-            self.send(self.session.notify("$/stop", [reason]))
+            with suppress(OversizedMessage):  # the end of its input says the same
+                self.send(self.session.notify("$/stop", [reason]))
         self._closing = True
         self.flush()
 
@@ -359,10 +375,7 @@ class Port:
         self._out.clear()
         self._process.close_write()
         self._process.close_read()
-        if self._doom is None:
-            cause: Cause = "exit" if status >= 0 else "signal"
-            self._doom = (cause, describe_status(status), b"")
-        cause, detail, offending = self._doom
+        cause, detail, offending = self._doom or self._own_end(status)
         asked = self.session.asked
         unanswered = [asked[number] for number in sorted(asked) if asked[number] is not None]
         verdict = Verdict(
@@ -381,6 +394,15 @@ class Port:
         )
         self._owner.on_dead(self, verdict, unanswered)
         self._dead.set_result(None)
+
+    def _own_end(self, status: int) -> tuple[Cause, str, bytes]:
+        """What a worker that ended by itself died of. One that was killed within a frame did not break the protocol."""
+        if self._cut is None:
+            return "exit" if status >= 0 else "signal", describe_status(status), b""
+        fault = f"{type(self._cut).__name__}: {self._cut}"
+        if status == 0:
+            return "protocol", f"broke the protocol: {fault}", self._cut.offending
+        return "exit" if status > 0 else "signal", f"{describe_status(status)} ({fault})", self._cut.offending
 
     def _read_rest(self) -> None:
         """Takes what the worker had written before it died: an answer on its way is an answer."""

@@ -175,8 +175,7 @@ def _spawn(
         arguments, stdin, stdout = list(command), child_in, child_out
         passed: tuple[int, ...] = ()
         if transport == "fd34":
-            if _find(command[0], cwd, env) is None:
-                raise FileNotFoundError(errno.ENOENT, "No such file or directory", command[0])
+            _check_program(command[0], cwd, env)
             # The shell only puts the two descriptors in their places, and becomes the program.
             arguments = ["/bin/sh", "-c", f'exec "$@" 3<&{child_in} 4>&{child_out}', "sh", *command]
             stdin, stdout, passed = subprocess.DEVNULL, child_err, (child_in, child_out)
@@ -229,10 +228,15 @@ def resolve(command: Sequence[str], python: str | None, directory: Path) -> list
     return [str(place / "bin" / "python") if place.is_dir() else str(place), *command[1:]]
 
 
-def _find(program: str, cwd: Path, env: Mapping[str, str]) -> str | None:
+def _check_program(program: str, cwd: Path, env: Mapping[str, str]) -> None:
+    """Raises the `OSError` that starting it would give, where that is known without an attempt."""
     from shutil import which
 
-    return which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
+    place = cwd / program if os.sep in program else which(program, os.F_OK, env.get("PATH"))
+    if place is None or not os.path.exists(place):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", program)
+    if os.path.isdir(place) or not os.access(place, os.X_OK):
+        raise PermissionError(errno.EACCES, "Permission denied", program)
 
 
 def _why_not(command: Sequence[str], cwd: Path, error: OSError) -> str:
@@ -250,6 +254,8 @@ def _why_not(command: Sequence[str], cwd: Path, error: OSError) -> str:
             f"cannot start {program!r}: no such program, as seen from {cwd}, or the interpreter that its first line "
             "names is missing. Correct command, or install the program"
         )
+    if (cwd / program).is_dir():
+        return f"cannot start {program!r}: it is a directory. Name a program, or the interpreter of one first"
     if isinstance(error, PermissionError):
         return f"cannot start {program!r}: it may not be executed. Try: chmod +x {program}"
     if error.errno == errno.ENOEXEC:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlports.core.verdict import describe_status
-from mlports.errors import ScriptFailed
+from mlports.errors import ScriptFailed, ScriptTimedOut
 
 # What runs a file of this kind, when the file is not a program itself.
 _INTERPRETERS: Mapping[str, Sequence[str]] = {
@@ -73,21 +73,23 @@ def run_script(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
+    capture: bool = True,
 ) -> ScriptResult:
     """Runs a program of any language once, and gives its output.
 
     `timeout` in seconds: then it and all that it started are killed. `input` is its standard input (default: none).
-    `env` is added to the environment. Raises `ScriptFailed`, with what was printed, when it cannot be run or takes too
-    long, and, unless `check` is False, when its status is not 0.
+    `env` is added to the environment. Without `capture` it has this program's own standard input and outputs, and the
+    result's are empty. Raises `ScriptFailed`, with what was printed, when it cannot be run or (`ScriptTimedOut`) takes
+    too long, and, unless `check` is False, when its status is not 0.
     """
     command = script_command(file, arguments)
     began = time.monotonic()
     try:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL if capture else None,
+            stdout=subprocess.PIPE if capture else None,
+            stderr=subprocess.PIPE if capture else None,
             cwd=cwd,
             env=None if env is None else {**os.environ, **env},
             start_new_session=True,
@@ -107,10 +109,13 @@ def run_script(
         except BaseException:
             _kill_group(process.pid)
             raise
+    stdout, stderr = stdout or "", stderr or ""  # None for what was not captured
     seconds = time.monotonic() - began
     name = Path(file).name
     if late:
-        raise ScriptFailed(f"{name} took longer than {timeout:g} s and was killed", process.returncode, stdout, stderr)
+        raise ScriptTimedOut(
+            f"{name} took longer than {timeout:g} s and was killed", process.returncode, stdout, stderr
+        )
     if check and process.returncode != 0:
         last = "".join(f"\n  | {line}" for line in stderr.splitlines()[-8:])
         told = f"{name} {describe_status(process.returncode)}" + (f"; its last words on stderr:{last}" if last else "")

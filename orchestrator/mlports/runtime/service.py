@@ -12,10 +12,12 @@ this process or its method is idempotent, and fails with `WorkerCrashed` otherwi
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,7 @@ from mlports.errors import (
     WorkerCrashed,
     call_error,
 )
-from mlports.runtime.call import Call, Progress, Sent, Stream
+from mlports.runtime.call import Call, Sent, Special
 from mlports.runtime.port import Port, Shutdown
 from mlports.runtime.process import resolve
 from mlports.telemetry import EventLog
@@ -43,6 +45,7 @@ from mlports_protocol import (
     Item,
     LocalProtocolError,
     MethodInfo,
+    OversizedMessage,
     Progressed,
     Request,
 )
@@ -51,6 +54,8 @@ from mlports_protocol.messages import parse_error
 if TYPE_CHECKING:
     from mlports.config import ServiceConfig
 
+_NEVER = float("inf")
+_LONGEST = 1e9  # seconds: a longer timeout is none, and fits no integer of the protocol's
 _EXPIRY_STEP = 0.005  # seconds between two looks for calls whose time is up
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINES_A_SECOND = 1000  # of a worker's stderr that become events
@@ -100,67 +105,66 @@ class Service:
         self._ready: list[Replica] = []
         self._down: str | None = None  # why there will be no more replicas
         self._closing = False
+        self._accepting = True  # neither down nor closing
         self._pumping = False
         self._pump_scheduled = False
-        self._next_expiry = float("inf")
+        self._next_expiry = _NEVER
         self._expiry: asyncio.TimerHandle | None = None
         self._lines = _LineBudget()
         self._ready_waiters: list[asyncio.Future[None]] = []
 
     # -- calling
 
-    def call(
-        self,
-        method: str,
-        params: list[Any],
-        timeout: float | None,
-        *,
-        items: int | None = None,
-        cast: bool = False,
-        stream: Stream | None = None,
-        progress: Progress | None = None,
-    ) -> Call:
+    def call(self, method: str, params: list[Any], timeout: float | None, special: Special | None = None) -> Call:
         """Accepts a call, or refuses it: what is returned is then settled already."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        call = Call(
-            self, method, params, deadline, items=items, cast=cast, stream=stream, progress=progress, loop=self._loop
-        )
-        refusal = self._refusal(call, timeout)
-        if refusal is not None:
-            self.failed += 1
-            call.fail(refusal)
-            return call
-        self._waiting.append(call)
-        if deadline is not None and deadline < self._next_expiry:
+        call = Call(loop=self._loop)
+        call.service = self
+        call.method = method
+        call.params = params
+        call.special = special
+        call.request = None
+        call.attempts = 0
+        call.deadline = deadline = _NEVER if timeout is None or timeout > _LONGEST else time.monotonic() + timeout
+        waiting = self._waiting
+        if (
+            not self._accepting
+            or (self.methods is not None and method not in self.methods)
+            or len(waiting) >= self.config.queue
+            or (timeout is not None and not timeout > 0)  # NaN too
+        ):
+            refusal = self._refusal(call, timeout)
+            if refusal is not None:
+                self.failed += 1
+                call.fail(refusal)
+                return call
+        waiting.append(call)
+        if deadline < self._next_expiry:
             self._expect_expiry(deadline)
         if not self._pump_scheduled:
             # The first call of a burst leaves at once; those that follow in the same turn of the loop leave together.
             self._pump_scheduled = True
             self._loop.call_soon(self._pump_later)
-            if len(self._waiting) == 1 and not any(replica.window.in_flight for replica in self._ready):
+            if len(waiting) == 1 and not any(replica.window.in_flight for replica in self._ready):
                 self.pump()
         return call
 
     def _refusal(self, call: Call, timeout: float | None) -> CallError | None:
-        if self._down is not None or self._closing:
-            return ServiceDown(
-                f"service {self.name} is down: {self._down or 'it is being stopped'}",
-                service=self.name,
-                method=call.method,
-            )
-        if timeout is not None and timeout <= 0:
-            return self._too_late(call, "its timeout was 0 or less when it was made")
+        if not self._accepting:
+            why = self._down or "it is being stopped"
+            return ServiceDown(f"service {self.name} is down: {why}", service=self.name, method=call.method)
+        if timeout is not None and not timeout > 0:
+            return self._too_late(call, f"its timeout was {timeout:g} s when it was made")
         if self.methods is not None and call.method not in self.methods:
             return self._unknown_method(call)
-        if len(self._waiting) >= self.config.queue:
-            self.pump()  # calls of this turn of the loop may be waiting only for the turn's end
-            if len(self._waiting) >= max(1, self.config.queue) or (not self.config.queue and not self._has_room()):
-                text = (
-                    f"service {self.name} is overloaded: {len(self._waiting)} calls wait in its queue, which is full. "
-                    "Try again later, call more slowly, or raise replicas or queue"
-                )
-                return Overloaded(text, service=self.name, method=call.method, retryable=True)
-        return None
+        self.pump()  # calls of this turn of the loop may be waiting only for the turn's end
+        waiting, most = len(self._waiting), self.config.queue
+        if waiting < most or (waiting == most == 0 and self._has_room()):
+            return None
+        text = (
+            f"service {self.name} is overloaded: {waiting} calls wait in its queue, which is full. "
+            "Try again later, call more slowly, or raise replicas or queue"
+        )
+        return Overloaded(text, service=self.name, method=call.method, retryable=True)
 
     def _unknown_method(self, call: Call) -> UnknownMethod:
         known = ", ".join(sorted(self.methods or ())) or "none"
@@ -173,7 +177,7 @@ class Service:
 
     async def takes_batches(self) -> bool:
         """Whether the workers take several calls in one request; waits until one is ready to say so."""
-        while not self._ready and self._down is None and not self._closing:
+        while not self._ready and self._accepting:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._ready_waiters.append(waiter)
             await waiter
@@ -203,6 +207,9 @@ class Service:
             return
         self._pumping = True
         touched: list[Port] = []
+        # What encoding allocates is garbage when it is done: the collector would look through everything in vain.
+        collecting = gc.isenabled()
+        gc.disable()
         try:
             now = time.monotonic()
             while self._waiting:
@@ -210,13 +217,15 @@ class Service:
                     self._waiting.popleft()
                     continue
                 open_replicas = [(i, r.window) for i, r in enumerate(self._ready) if not r.port.congested]
-                index = least_in_flight(open_replicas, now, self._waiting[0].items or 1)
+                index = least_in_flight(open_replicas, now, self._waiting[0].weight)
                 if index is None:
                     break
                 replica = self._ready[index]
                 if self._send_some(replica, len(open_replicas), now) and replica.port not in touched:
                     touched.append(replica.port)
         finally:
+            if collecting:
+                gc.enable()
             self._pumping = False
             for port in touched:
                 port.flush()
@@ -225,79 +234,87 @@ class Service:
 
     def _send_some(self, replica: Replica, replicas: int, now: float) -> bool:
         """Takes the first calls that fit into one request, and queues it at the port. False when none could be sent."""
-        first = self._waiting.popleft()
+        waiting, window, port = self._waiting, replica.window, replica.port
+        first = waiting.popleft()
         calls = [first]
-        window, port = replica.window, replica.port
-        if not first.alone and "batch" in port.session.features and not self._is_batch_method(first.method):
-            most = frame_size(len(self._waiting) + 1, window.room(now), replicas, window.pace)
-            while len(calls) < most and self._waiting:
-                following = self._waiting[0]
-                if following.alone or following.method != first.method:
+        earliest = latest = first.deadline
+        if first.special is None and waiting and self._may_pack(port, first.method):
+            most = frame_size(len(waiting) + 1, window.room(now), replicas, window.pace)
+            while len(calls) < most and waiting:
+                call = waiting[0]
+                if call.special is not None or call.method != first.method:
                     break
-                self._waiting.popleft()
-                if not following.done():
-                    calls.append(following)
-        late = [call for call in calls if call.deadline is not None and call.deadline <= now]
-        for call in late:
-            self._expire(call, now)
-            calls.remove(call)
-        if not calls:
-            return False
-        if first.cast:
+                waiting.popleft()
+                if not call.done():
+                    calls.append(call)
+                    if call.deadline < earliest:
+                        earliest = call.deadline
+                    elif call.deadline > latest:
+                        latest = call.deadline
+        if earliest <= now:
+            for call in calls:
+                if call.deadline <= now:
+                    self._expire(call, now)
+            calls = [call for call in calls if not call.done()]
+            if not calls:
+                return False
+        if first.special is not None and first.special.cast:
             return self._send_cast(port, first)
-        sent = Sent(calls, packed=len(calls) > 1)
-        if not self._send(port, sent, now):
+        return self._send(replica, Sent(calls, len(calls) > 1, now), latest)
+
+    def _may_pack(self, port: Port, method: str) -> bool:
+        """Whether calls that wait together may travel together.
+
+        Those of a batch method share a fate in the worker, so there it is for the user to say.
+        """
+        if "batch" not in port.session.features:
             return False
-        window.sent(sent.weight, now)
-        return True
-
-    def _is_batch_method(self, method: str) -> bool:
-        """Calls of a batch method are put together only when somebody asked for it: there they share a fate."""
         info = self.methods.get(method) if self.methods is not None else None
-        return info is not None and info.batch
+        return info is None or not info.batch
 
-    def _send(self, port: Port, sent: Sent, now: float) -> bool:
-        first = sent.calls[0]
+    def _send(self, replica: Replica, sent: Sent, latest: float) -> bool:
+        port, calls = replica.port, sent.calls
+        first = calls[0]
         meta: dict[str, Any] = {}
+        if latest != _NEVER:
+            meta["deadline_ms"] = max(1, int((latest - sent.at) * 1000))
         if sent.packed:
-            params: list[Any] = [call.params for call in sent.calls]
+            params: list[Any] = [call.params for call in calls]
             meta["batch"] = len(params)
         else:
             params = first.params
-            if first.items is not None:
-                meta["batch"] = first.items
-            if first.stream is not None:
-                meta["credit"] = first.stream.credit
-        deadlines = [call.deadline for call in sent.calls]
-        if None not in deadlines:
-            latest: float = max(deadlines)  # type: ignore[type-var, assignment]  # there is no None in it
-            meta["deadline_ms"] = max(1, int((latest - now) * 1000))
+            if first.special is not None:
+                if first.special.items is not None:
+                    params = [[item] for item in params]
+                    meta["batch"] = len(params)
+                if first.special.stream is not None:
+                    meta["credit"] = first.special.stream.credit
         try:
             buffers = port.session.request(first.method, params, meta, sent)
         except LocalProtocolError as error:
-            self._refuse_unsendable(port, sent, now, error)
-            return False
+            return self._refuse_unsendable(replica, sent, error)
         sent.number = port.session.last_id
         sent.place = port.send(buffers)
-        for call in sent.calls:
+        replica.window.sent(sent.weight, sent.at)
+        for call in calls:
             call.request = sent
             call.attempts += 1
-            call.sent_at = now
-        if first.stream is not None:
-            first.stream.give_credit = lambda count: self._give_credit(port, sent, count)
+        if first.special is not None and first.special.stream is not None:
+            first.special.stream.give_credit = lambda count: self._give_credit(port, sent, count)
         return True
 
-    def _refuse_unsendable(self, port: Port, sent: Sent, now: float, error: LocalProtocolError) -> None:
-        if sent.packed:  # one of them is at fault: each is tried by itself
+    def _refuse_unsendable(self, replica: Replica, sent: Sent, error: LocalProtocolError) -> bool:
+        """Fails the call that cannot be encoded; of several, each is tried by itself. Whether any was sent."""
+        if sent.packed:
+            sent_some = False
             for call in sent.calls:
-                alone = Sent([call], packed=False)
-                if self._send(port, alone, now):
-                    self._replica_of(port).window.sent(1, now)
-            return
+                sent_some |= self._send(replica, Sent([call], False, sent.at), call.deadline)
+            return sent_some
         call = sent.calls[0]
         self.failed += 1
         text = f"the arguments of {self.name}.{call.method} cannot be sent: {error}"
-        call.fail(InvalidArgument(text, service=self.name, method=call.method, replica=port.replica))
+        call.fail(InvalidArgument(text, service=self.name, method=call.method, replica=replica.port.replica))
+        return False
 
     def _send_cast(self, port: Port, call: Call) -> bool:
         try:
@@ -319,8 +336,9 @@ class Service:
             for replica in self._ready:
                 port = replica.port
                 if port.session.asked.get(sent.number) is sent:
-                    port.send(port.session.cancel(sent.number))
-                    port.flush()
+                    with suppress(OversizedMessage):  # one that takes no frame of this length works in vain
+                        port.send(port.session.cancel(sent.number))
+                        port.flush()
 
     # -- deadlines
 
@@ -333,10 +351,10 @@ class Service:
     def _expire_due(self) -> None:
         self._expiry = None
         now = time.monotonic()
-        following = float("inf")
+        following = _NEVER
         sent_ones = [sent for port in self._ports.values() for sent in port.session.asked.values() if sent is not None]
         for call in [*self._waiting, *(call for sent in sent_ones for call in sent.calls)]:
-            if call.done() or call.deadline is None:
+            if call.done():
                 continue
             if call.deadline <= now:
                 self._expire(call, now)
@@ -346,8 +364,8 @@ class Service:
                 following = call.deadline
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft()
-        self._next_expiry = float("inf")
-        if following != float("inf"):
+        self._next_expiry = _NEVER
+        if following != _NEVER:
             self._expect_expiry(following)
 
     def _expire(self, call: Call, now: float) -> None:
@@ -355,7 +373,7 @@ class Service:
         if call.request is None:
             reason = "it was still waiting for a replica" if self._ready else "no replica was ready"
         else:
-            reason = f"a worker had been at it for {now - call.sent_at:.3g} s"
+            reason = f"a worker had been at it for {now - call.request.at:.3g} s"
         call.fail(self._too_late(call, reason))
 
     def _too_late(self, call: Call, reason: str) -> DeadlineExceeded:
@@ -368,43 +386,44 @@ class Service:
     # -- what ports report
 
     def on_answered(self, port: Port, answer: Answered, now: float) -> None:
-        sent = answer.tag
-        calls = sent.calls
+        sent: Sent = answer.tag
         replica = self._replica_of(port)
-        weight = sent.weight
-        replica.window.answered(weight, now)
-        replica.answered += weight
-        self.answered += weight
+        replica.window.answered(sent.weight, now)
+        replica.answered += sent.weight
+        self.answered += sent.weight
         if answer.error is not None:
-            for call in calls:
-                if not call.done():
-                    self.failed += 1
-                    call.fail(call_error(answer.error, service=self.name, method=call.method, replica=port.replica))
-        elif not sent.packed:
-            call = calls[0]
-            if not call.done():
-                if call.stream is not None:
-                    call.stream.end()
-                call.set_result(answer.result if call.items is None else _outcomes(answer.result, call.items))
-        else:
-            for call, (error, result) in zip(calls, _outcomes(answer.result, len(calls)), strict=True):
-                if call.done():
-                    continue
-                if error is None:
+            for call in sent.calls:
+                self._settle_failed(call, answer.error, port)
+        elif sent.packed:
+            for call, (error, result) in zip(sent.calls, _outcomes(answer.result, len(sent.calls)), strict=True):
+                if error is not None:
+                    self._settle_failed(call, error, port)
+                elif not call.done():
                     call.set_result(result)
-                else:
-                    self.failed += 1
-                    call.fail(call_error(error, service=self.name, method=call.method, replica=port.replica))
+        elif not sent.calls[0].done():
+            call, special = sent.calls[0], sent.calls[0].special
+            result = answer.result
+            if special is not None:
+                if special.stream is not None:
+                    special.stream.end()
+                if special.items is not None:
+                    result = _take_apart(_outcomes(result, special.items))
+            call.set_result(result)
+
+    def _settle_failed(self, call: Call, error: dict[str, Any], port: Port) -> None:
+        if not call.done():
+            self.failed += 1
+            call.fail(call_error(error, service=self.name, method=call.method, replica=port.replica))
 
     def on_item(self, port: Port, item: Item) -> None:
         call = item.tag.calls[0]
-        if not call.done():
+        if not call.done() and call.stream is not None:
             call.stream.add(item.value)
 
     def on_request(self, port: Port, request: Request) -> None:
         """A worker calls a service: the call is made in its name, and its outcome sent back."""
-        deadline = (request.meta or {}).get("deadline_ms")
-        timeout = deadline / 1000 if isinstance(deadline, int | float) else None
+        deadline: Any = (request.meta or {}).get("deadline_ms")
+        timeout = deadline / 1000 if isinstance(deadline, int | float) and deadline is not True else None
         future = self._route(request.method, request.params, timeout)
 
         def settle(future: asyncio.Future[Any]) -> None:
@@ -421,7 +440,10 @@ class Service:
                 buffers = port.session.answer(request.id, error, result)
             except LocalProtocolError as unsendable:
                 text = f"the answer of {request.method} cannot be sent on: {unsendable}"
-                buffers = port.session.answer(request.id, {"code": "internal", "message": text})
+                try:
+                    buffers = port.session.answer(request.id, {"code": "internal", "message": text[:1000]})
+                except LocalProtocolError:  # it takes no frame of this length, and waits in vain
+                    return
             port.send(buffers)
             port.flush()
 
@@ -430,8 +452,8 @@ class Service:
     def on_progress(self, port: Port, progress: Progressed) -> None:
         sent = port.session.asked.get(progress.id)
         for call in sent.calls if sent is not None else ():
-            if call.progress is not None and not call.done():
-                call.progress(progress.done, progress.total, progress.text)
+            if call.special is not None and call.special.progress is not None and not call.done():
+                call.special.progress(progress.done, progress.total, progress.text)
         self._events.emit(
             "progress",
             service=self.name,
@@ -501,7 +523,7 @@ class Service:
                 call.request = None
                 self._waiting.appendleft(call)
         self._on_death(port.replica, verdict)
-        if self._down is not None or self._closing:
+        if not self._accepting:
             self._fail_waiting()
         self.pump()
 
@@ -582,12 +604,14 @@ class Service:
     def give_up(self, reason: str) -> None:
         """There will be no more replicas: everything that waits fails, and every call from now on."""
         self._down = reason
+        self._accepting = False
         self._events.emit("gave_up", service=self.name, text=reason)
         self._fail_waiting()
 
     def close(self) -> None:
         """Takes no more calls; those that wait fail, those that a worker is at may finish."""
         self._closing = True
+        self._accepting = False
         self._fail_waiting()
 
     def end(self) -> None:
@@ -692,6 +716,12 @@ def _outcomes(result: Any, count: int) -> list[list[Any]]:
             text = f"the worker's outcome for an item of a batch is no pair [error, result]: {pair!r:.80}"
         result[index] = [{"code": "internal", "message": text}, None]
     return result
+
+
+def _take_apart(pairs: list[list[Any]]) -> tuple[list[Any], dict[int, dict[str, Any]]]:
+    """The results of a batch, and the errors in it by their place."""
+    errors = {index: error for index, (error, _) in enumerate(pairs) if error is not None}
+    return [result for _, result in pairs], errors
 
 
 def _counted(value: Any) -> str:

@@ -17,9 +17,10 @@ from typing import Any, Callable
 
 from mlports_protocol import Buffer, Event, WorkerSession
 
+from .collector import CollectorPaused
 from .stdio import Channel
 
-_READ_SIZE = 256 * 1024
+_READ_SIZE = 64 * 1024  # a larger buffer would be mapped and unmapped by the allocator for every read
 _FLUSH_SIZE = 64 * 1024
 _FLUSH_AFTER = 0.0005  # seconds that an answer may wait for company
 _TICK = 0.005  # seconds
@@ -42,8 +43,9 @@ class Connection:
         self.failure: Exception | None = None  # why reading stopped, when it was not the stream's end
         self._channel = channel
         self._on_event = on_event
-        self._turn = threading.Condition(threading.Lock())
-        self._reading = False
+        self._turn = threading.Lock()  # held by whoever reads
+        self._read_something = threading.Condition(threading.Lock())
+        self._waiters = 0  # threads that wait for what another one reads
         self._main = threading.get_ident()
         self._main_waits = False
         self._lock = threading.Lock()  # for encoding and for what is waiting to be written
@@ -143,24 +145,33 @@ class Connection:
                 left = None if expires is None else expires - time.monotonic()
                 if self.ended or (left is not None and left <= 0):
                     return False
-                with self._turn:
-                    if self._reading:
-                        if not done() and not self.ended:
-                            self._turn.wait(left)
-                        continue
-                    self._reading = True
-                self._take_turn(left, spin=main)
+                if self._turn.acquire(blocking=False):
+                    self._take_turn(left, spin=main)
+                else:
+                    self._wait_for_reader(done, left)
             return True
         finally:
             if main:
                 self._main_waits = False
 
     def wake_waiters(self) -> None:
-        """Makes every `wait_until()` look again: something changed that was not read."""
-        with self._turn:
-            self._turn.notify_all()
+        """Makes every `wait_until()` look again: something changed."""
+        if self._waiters:
+            with self._read_something:
+                self._read_something.notify_all()
+
+    def _wait_for_reader(self, done: Callable[[], Any], timeout: float | None) -> None:
+        with self._read_something:
+            self._waiters += 1
+            try:
+                # Looked at again, because the reader may have finished before it could see that somebody waits.
+                if not done() and not self.ended and self._turn.locked():
+                    self._read_something.wait(timeout)
+            finally:
+                self._waiters -= 1
 
     def _take_turn(self, timeout: float | None, spin: bool = False) -> None:
+        """Reads once, with the turn already taken, and gives the turn back."""
         try:
             self.flush()
             if self._wait_readable(timeout, spin):
@@ -168,9 +179,8 @@ class Connection:
         except HostGone:
             self.ended = True
         finally:
-            with self._turn:
-                self._reading = False
-                self._turn.notify_all()
+            self._turn.release()
+            self.wake_waiters()
 
     def _wait_readable(self, timeout: float | None, spin: bool) -> bool:
         """Waits for input. After a short wait the next is likely to be short: then it looks before it sleeps."""
@@ -205,11 +215,10 @@ class Connection:
                 self.ended = True
                 session.end()
                 return
-            while True:
-                event = session.next_event()
-                if event is None:
-                    return
-                self._on_event(event)
+            # Most of what decoding allocates is garbage when it is done: the collector would look in vain.
+            with CollectorPaused():
+                while (event := session.next_event()) is not None:
+                    self._on_event(event)
         except BlockingIOError:
             return
         except HostGone:
@@ -262,10 +271,8 @@ class Connection:
     def _read_for_main(self) -> None:
         """Reads as long as the main thread does not."""
         while self.busy and not self.ended and not self._main_waits:
-            with self._turn:
-                if self._reading:
-                    return
-                self._reading = True
+            if not self._turn.acquire(blocking=False):
+                return
             self._take_turn(None)
 
     def _outlive_host(self) -> None:

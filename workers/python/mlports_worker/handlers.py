@@ -49,6 +49,15 @@ class Handler:
             ).as_error()
         return error_of(exception)
 
+    def call_alone(self, params: Sequence[Any]) -> Any:
+        """What a batch function returns for this item alone, or the exception that it raises or returns."""
+        try:
+            results = self.function(*[[param] for param in params])
+            self.pairs(results, 1)
+            return next(iter(results))
+        except Exception as exception:
+            return exception
+
     def call_each(self, items: Sequence[Any]) -> list[Pair]:
         """The outcome of each call of a batch, by a function that takes one at a time."""
         function, pairs = self.function, []
@@ -61,8 +70,7 @@ class Handler:
 
     def columns(self, items: Sequence[Any]) -> list[list[Any]] | None:
         """The argument lists of a batch turned into one list for each argument; None when they differ in length."""
-        width = len(items[0]) if items and type(items[0]) is list else None
-        if width is None or any(type(params) is not list or len(params) != width for params in items):
+        if not items or set(map(type, items)) != {list} or len(set(map(len, items))) != 1:
             return None
         return [list(column) for column in zip(*items)]
 
@@ -76,7 +84,9 @@ class Handler:
         if length != count:
             got = f"{length} results" if length >= 0 else "something that is no sequence"
             raise Failure("internal", f"the batch method {self.name} returned {got} for {count} items")
-        return [[error_of(result), None] if isinstance(result, Exception) else [None, result] for result in results]
+        if any(issubclass(kind, Exception) for kind in set(map(type, results))):
+            return [[error_of(result), None] if isinstance(result, Exception) else [None, result] for result in results]
+        return [[None, result] for result in results]
 
 
 def _not_a_list(params: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ other jobs into a queue that the main thread works through in order.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
 import traceback
@@ -28,6 +29,7 @@ from mlports_protocol import (
     StopAsked,
 )
 
+from .collector import CollectorPaused
 from .connection import Connection, HostGone
 from .context import Context, _current
 from .failures import CallFailed, Cancelled, Failure
@@ -38,11 +40,16 @@ FEATURES = frozenset(["ping", "cancel", "stream", "batch"])
 
 
 class Job(NamedTuple):
-    """A request for one of the worker's methods, on its way to the handler."""
+    """A request for one of the worker's methods, on its way to the handler.
 
-    request: Request
+    `columns` are the arguments of a batch, one list for each, for a handler that takes them so; `params` is then empty.
+    """
+
+    number: int
     handler: Handler
     context: Context
+    params: list[Any]
+    columns: list[list[Any]] | None = None
 
 
 class PendingCall:
@@ -121,7 +128,7 @@ class Server:
                 self._answer_error(job, Cancelled().as_error())
                 return
             if context.expired:
-                late = Failure("deadline_exceeded", f"the deadline of {job.request.method} passed before it began")
+                late = Failure("deadline_exceeded", f"the deadline of {job.handler.name} passed before it began")
                 self._answer_error(job, late.as_error())
                 return
             token = _current.set(context)
@@ -145,6 +152,9 @@ class Server:
                 self._loop.submit(self._setup(self.config)).result()
             else:
                 self._setup(self.config)
+        # Modules and models stay: the collector need not look through them again and again.
+        gc.collect()
+        gc.freeze()
         self.connection.send_now(
             self.session.answer_hello,
             asked,
@@ -157,11 +167,16 @@ class Server:
         )
 
     def _call(self, job: Job) -> None:
-        request, handler = job.request, job.handler
-        params, meta = request.params, job.context.meta
+        handler, params = job.handler, job.params
         try:
-            if "batch" in meta:
-                result: Any = self._call_batch(handler, params, meta["batch"])
+            if job.columns is not None:
+                results = self._call_columns(job, job.columns)
+                # Wrapped, sent and thrown away at once: the collector would look through the wrappings in vain.
+                with CollectorPaused():
+                    self._answer(job, handler.pairs(results, job.context.meta["batch"]))
+                return
+            if "batch" in job.context.meta:
+                result: Any = self._call_batch(job)
             elif handler.streams:
                 result = self._stream(job, handler.call_one(params))
             else:
@@ -175,25 +190,28 @@ class Server:
         else:
             self._answer(job, result)
 
-    def _call_batch(self, handler: Handler, items: list[Any], count: Any) -> list[Any]:
-        _check_batch(items, count)
-        if not handler.batch:
-            if handler.streams:
-                return [_list_of(handler, params) for params in items]
-            return handler.call_each(items)
-        columns = handler.columns(items)
-        if columns is not None:
-            try:
-                return handler.pairs(handler.function(*columns), count)
-            except Exception as exception:
-                # One item may have spoilt it for all. Doing it again one by one tells which, where that is allowed.
-                if count == 1 or not handler.idempotent or isinstance(exception, Cancelled):
-                    raise
-        return [_pair_of(handler, params) for params in items]
+    def _call_columns(self, job: Job, columns: list[list[Any]]) -> Any:
+        """The results of a batch function, an exception in the place of each item that failed."""
+        handler = job.handler
+        try:
+            return handler.function(*columns)
+        except Exception as exception:
+            # One item may have spoilt it for all. Doing it again one by one tells which, where that is allowed.
+            if len(columns[0]) == 1 or not handler.idempotent or isinstance(exception, Cancelled):
+                raise
+        return [handler.call_alone(params) for params in zip(*columns)]
+
+    def _call_batch(self, job: Job) -> list[Any]:
+        handler, items = job.handler, job.params
+        if handler.batch:
+            return [_pair_of(handler, params) for params in items]
+        if handler.streams:
+            return [_list_of(handler, params) for params in items]
+        return handler.call_each(items)
 
     def _stream(self, job: Job, generator: Any) -> Any:
         """Sends what the generator yields, within credit, and gives what it returns; without credit, all items."""
-        number, context, connection = job.request.id, job.context, self.connection
+        number, context, connection = job.number, job.context, self.connection
         if self.session.allowance(number) is None:
             return list(generator)
         try:
@@ -232,34 +250,34 @@ class Server:
 
     def _answer(self, job: Job, result: Any) -> None:
         try:
-            self.connection.queue(self.session.answer, job.request.id, None, result)
+            self.connection.queue(self.session.answer, job.number, None, result)
         except LocalProtocolError as error:
             self._answer_unencodable(job, result, error)
-        self._contexts.pop(job.request.id, None)
+        self._contexts.pop(job.number, None)
 
     def _answer_unencodable(self, job: Job, result: Any, error: LocalProtocolError) -> None:
-        message = f"the result of {job.request.method} cannot be sent: {error}"
+        message = f"the result of {job.handler.name} cannot be sent: {error}"
         if "batch" in job.context.meta and type(result) is list:
             for pair in result:
                 try:
                     self.session.codec.encode(Notification("$/probe", pair))
                 except LocalProtocolError as reason:
-                    text = f"the result of {job.request.method} cannot be sent: {reason}"
+                    text = f"the result of {job.handler.name} cannot be sent: {reason}"
                     pair[:] = [Failure("internal", text).as_error(), None]
             try:
-                self.connection.queue(self.session.answer, job.request.id, None, result)
+                self.connection.queue(self.session.answer, job.number, None, result)
                 return
             except LocalProtocolError as whole:
-                message = f"the results of {job.request.method} cannot be sent: {whole}"
-        self.connection.queue(self.session.answer, job.request.id, Failure("internal", message).as_error())
+                message = f"the results of {job.handler.name} cannot be sent: {whole}"
+        self.connection.queue(self.session.answer, job.number, Failure("internal", message).as_error())
 
     def _answer_error(self, job: Job, error: dict[str, Any]) -> None:
         try:
-            self.connection.queue(self.session.answer, job.request.id, error)
+            self.connection.queue(self.session.answer, job.number, error)
         except LocalProtocolError:  # the error's own data cannot be sent
             plain = {"code": str(error["code"]), "message": str(error["message"])[:4096]}
-            self.connection.queue(self.session.answer, job.request.id, plain)
-        self._contexts.pop(job.request.id, None)
+            self.connection.queue(self.session.answer, job.number, plain)
+        self._contexts.pop(job.number, None)
 
     # -- the reader's side
 
@@ -302,8 +320,19 @@ class Server:
             failure = Failure("invalid_argument", f"meta deadline_ms: {error}")
             self.connection.queue(self.session.answer, request.id, failure.as_error())
             return
+        params, columns = request.params, None
+        if "batch" in context.meta:
+            if context.meta["batch"] != len(params):
+                text = f"meta batch says {context.meta['batch']!r}, and there are {len(params)} argument lists"
+                failure = Failure("invalid_argument", text)
+                self.connection.queue(self.session.answer, request.id, failure.as_error())
+                return
+            if handler.batch:
+                columns = handler.columns(params)
+                if columns is not None:
+                    params = []
         self._contexts[request.id] = context
-        job = Job(request, handler, context)
+        job = Job(request.id, handler, context, params, columns)
         if handler.is_async:
             assert self._loop is not None
             self._loop.start(self._work_async(job), context)
@@ -313,17 +342,17 @@ class Server:
     # -- async handlers, on their own event loop
 
     async def _work_async(self, job: Job) -> None:
-        request, handler, context = job.request, job.handler, job.context
+        handler, context, params = job.handler, job.context, job.params
         _current.set(context)
         try:
             if context.expired:
-                raise Failure("deadline_exceeded", f"the deadline of {request.method} passed before it began")
+                raise Failure("deadline_exceeded", f"the deadline of {handler.name} passed before it began")
             if "batch" in context.meta:
-                result = await self._call_batch_async(handler, request.params, context.meta["batch"])
+                result = await self._call_batch_async(job)
             elif handler.streams:
-                result = await self._stream_async(job, handler.call_one(request.params))
+                result = await self._stream_async(job, handler.call_one(params))
             else:
-                result = await handler.call_one(request.params)
+                result = await handler.call_one(params)
                 if handler.batch:
                     result = _only(handler.pairs(result, 1))
         except asyncio.CancelledError:
@@ -331,34 +360,32 @@ class Server:
         except HostGone:
             return
         except Exception as exception:
-            self._answer_error(job, handler.error(exception, request.params))
+            self._answer_error(job, handler.error(exception, params))
         else:
             self._answer(job, result)
         finally:
-            self._contexts.pop(request.id, None)
+            self._contexts.pop(job.number, None)
             assert self._loop is not None
             self._loop.flush_soon(self.connection)
 
-    async def _call_batch_async(self, handler: Handler, items: list[Any], count: Any) -> list[Any]:
-        _check_batch(items, count)
-        if handler.batch:
-            columns = handler.columns(items)
-            if columns is None:
-                raise Failure("invalid_argument", "the items of a batch differ in their number of arguments")
-            return handler.pairs(await handler.function(*columns), count)
+    async def _call_batch_async(self, job: Job) -> list[Any]:
+        handler = job.handler
+        if job.columns is not None:
+            return handler.pairs(await handler.function(*job.columns), job.context.meta["batch"])
 
         async def one(params: Any) -> list[Any]:
             try:
                 if handler.streams:
                     return [None, [value async for value in handler.call_one(params)]]
-                return [None, await handler.call_one(params)]
+                result = await handler.call_one(params)
+                return handler.pairs(result, 1)[0] if handler.batch else [None, result]
             except Exception as exception:
                 return [handler.error(exception, params), None]
 
-        return list(await asyncio.gather(*map(one, items)))
+        return list(await asyncio.gather(*map(one, job.params)))
 
     async def _stream_async(self, job: Job, generator: Any) -> Any:
-        number = job.request.id
+        number = job.number
         assert self._loop is not None
         if self.session.allowance(number) is None:
             return [value async for value in generator]
@@ -495,11 +522,6 @@ class _HandlerLoop:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-
-
-def _check_batch(items: list[Any], count: Any) -> None:
-    if type(count) is not int or count != len(items):
-        raise Failure("invalid_argument", f"meta batch says {count!r}, and there are {len(items)} argument lists")
 
 
 def _pair_of(handler: Handler, params: Any) -> list[Any]:

@@ -1,0 +1,587 @@
+"""mlports.toml: what a good one gives, and what each wrong one is told: the line, the key, the problem and the fix."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mlports.config import Config, ConfigErrors, OrchestratorConfig, ServiceConfig, SupervisorConfig, load_config
+from mlports.errors import ConfigError
+from mlports.toml_lines import Key, TomlLines, dotted
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    file = folder / "mlports.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def refused(folder: Path, text: str | bytes) -> ConfigError:
+    """The error that a file with this text gives."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(folder, text))
+    return caught.value
+
+
+MINIMAL = '[service.digits]\ncommand = ["python", "digits.py"]\n'
+
+FULL = """\
+[orchestrator]
+state_dir = "run"
+log = "debug"
+[supervisor]
+strategy = "one_for_one"
+intensity = 0
+period = "1m"
+[service.digits]
+command = "python 'my digits.py' --fast"
+python = "venv"
+replicas = 1000
+restart = "transient"
+shutdown = "brutal_kill"
+start_timeout = "2m"
+transport = "fd34"
+route = "least_loaded"
+queue = 0
+timeout = "infinity"
+retries = 0
+max_frame = "64KiB"
+cwd = "work"
+env = { OMP_NUM_THREADS = "1" }
+config = { path = "x", limits = [1, 2.5, true], when = 2030-01-31T08:00:00Z }
+[service.a-b_2]
+command = ["./a"]
+shutdown = "infinity"
+timeout = 0.25
+"""
+
+
+def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
+    """Guards the defaults, which the documentation promises."""
+    config = load_config(written(tmp_path, MINIMAL))
+    assert config.orchestrator == OrchestratorConfig(state_dir=None, log="info")
+    assert config.supervisor == SupervisorConfig(strategy="one_for_one", intensity=5, period=10)
+    assert config.service == {
+        "digits": ServiceConfig(
+            command=["python", "digits.py"],
+            python=None,
+            replicas=1,
+            restart="permanent",
+            shutdown=5.0,
+            start_timeout=30.0,
+            transport="stdio",
+            route="least_loaded",
+            queue=1024,
+            timeout=30.0,
+            retries=2,
+            max_frame=64 * 2**20,
+            cwd=".",
+            env={},
+            config={},
+        )
+    }
+    assert (config.path, config.directory) == (tmp_path / "mlports.toml", tmp_path)
+
+
+def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
+    """Guards each key's other spelling: texts with units, a command as one text, the words for no limit."""
+    config = load_config(written(tmp_path, FULL))
+    assert config.orchestrator == OrchestratorConfig(state_dir="run", log="debug")
+    assert (config.supervisor.intensity, config.supervisor.period) == (0, 60)
+    digits, other = config.service["digits"], config.service["a-b_2"]
+    assert digits.command == ["python", "my digits.py", "--fast"]
+    assert (digits.shutdown, digits.start_timeout, digits.timeout, digits.max_frame) == (
+        "brutal_kill",
+        120,
+        None,
+        65536,
+    )
+    assert (digits.cwd, digits.python, digits.transport) == (Path("work"), "venv", "fd34")
+    assert digits.env == {"OMP_NUM_THREADS": "1"}
+    assert digits.config["limits"] == [1, 2.5, True]
+    assert (other.shutdown, other.timeout) == ("infinity", 0.25)
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbf" + MINIMAL.encode(), MINIMAL.replace("\n", "\r\n").encode()])
+def test_what_other_editors_write_is_read(tmp_path: Path, text: bytes) -> None:
+    """Guards files with a byte order mark, and with the line ends of Windows."""
+    assert list(load_config(written(tmp_path, text)).service) == ["digits"]
+
+
+def test_a_relative_file_name_gives_a_whole_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a program that changes its directory after it has read the file."""
+    written(tmp_path, MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    config = load_config("mlports.toml")
+    assert (config.path, config.directory) == (Path.cwd() / "mlports.toml", Path.cwd())
+
+
+def test_it_can_be_made_in_python() -> None:
+    """Guards library users: the same spellings, and defaults for all but the services."""
+    service = ServiceConfig(command=("python", "digits.py"), replicas=2, shutdown="5s", max_frame="1MiB", cwd="~")
+    assert (service.command, service.shutdown, service.max_frame) == (["python", "digits.py"], 5.0, 2**20)
+    assert service.cwd == Path.home()
+    config = Config(service={"digits": service})
+    assert (config.path, config.directory, config.supervisor.period) == (None, Path.cwd(), 10)
+    with pytest.raises(ValidationError, match="frozen"):
+        service.replicas = 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"command": []}, "is empty"),
+        ({"command": "x", "replicas": 0}, "greater than or equal to 1"),
+        ({"command": "x", "shutdown": "soon"}, '"soon" is not a duration. Fix: write "500ms"'),
+        ({"command": "x", "nope": 1}, "nope"),
+        ({"command": "x", "config": {"f": print}}, "builtin_function_or_method"),
+    ],
+)
+def test_what_is_wrong_in_python_is_told_there_too(arguments: dict[str, Any], said: str) -> None:
+    """Guards against values that would fail only once a worker runs."""
+    with pytest.raises(ValidationError) as caught:
+        ServiceConfig(**arguments)
+    assert said in str(caught.value)
+
+
+def test_a_config_that_holds_itself_is_refused() -> None:
+    """Guards against endless recursion where the part that cannot be sent is searched."""
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    with pytest.raises(ValidationError, match="nested too deep, or holds itself"):
+        ServiceConfig(command="x", config=circle)
+
+
+D = MINIMAL
+"""What a key of the service is put behind: it then stands on line 3."""
+
+BAD = {
+    # text: (line, key, part of the problem, part of the fix)
+    D + "replicas = 0": (3, "service.digits.replicas", "must be at least 1, not 0", "write 1 or more"),
+    D + "replicas = 1001": (3, "service.digits.replicas", "must be at most 1000, not 1001", "1000 or less"),
+    D + 'replicas = "2"': (3, "service.digits.replicas", 'must be a whole number, not "2"', "without quotes"),
+    D + "replicas = true": (3, "service.digits.replicas", "must be a whole number, not true", "digits alone"),
+    D + "replicas = 2.0": (3, "service.digits.replicas", "must be a whole number, not 2.0", "digits alone"),
+    D + f"replicas = 0x{'f' * 9000}": (3, "service.digits.replicas", "at most 1000, not a number of more than", "1000"),
+    D + "queue = -1": (3, "service.digits.queue", "must be at least 0", "0 or more"),
+    D + "retries = -1": (3, "service.digits.retries", "must be at least 0", "0 or more"),
+    D + "replica = 2": (3, "service.digits.replica", "no such key", 'did you mean "replicas"?'),
+    D + "intensity = 2": (3, "service.digits.intensity", "no such key here", "it belongs to [supervisor]"),
+    D + "http = 2": (3, "service.digits.http", "no such key here", "it belongs to [orchestrator]"),
+    D + "zzz = 2": (3, "service.digits.zzz", "no such key", "remove it; there are command, python, replicas"),
+    D + "[service.digits.v2]\ncommand = 'x'": (3, "service.digits.v2", "no such key", "[service.digits-v2]"),
+    D + 'restart = "permanant"': (
+        3,
+        "service.digits.restart",
+        'must be "permanent", "transient" or "temporary", not "permanant"',
+        'did you mean "permanent"?',
+    ),
+    D + "restart = 1": (3, "service.digits.restart", "not 1", 'write "permanent"'),
+    D + 'shutdown = "5 seconds"': (3, "service.digits.shutdown", "is not a duration", '"brutal_kill" or "infinity"'),
+    D + 'shutdown = "-1s"': (3, "service.digits.shutdown", "must be from 0 to 8760h", "500ms"),
+    D + "shutdown = true": (3, "service.digits.shutdown", "must be a duration, not true", "500ms"),
+    D + "shutdown = []": (3, "service.digits.shutdown", "must be a duration, not an array", "500ms"),
+    D + 'start_timeout = "30"': (3, "service.digits.start_timeout", '"30" is not a duration', 'write "30s"'),
+    D + "start_timeout = 0": (3, "service.digits.start_timeout", "must be longer than 0", "500ms"),
+    D + 'start_timeout = "infinity"': (3, "service.digits.start_timeout", "is not a duration", "500ms"),
+    D + "start_timeout = inf": (3, "service.digits.start_timeout", "must be from 0 to 8760h, a year, not inf", "2m"),
+    D + "start_timeout = nan": (3, "service.digits.start_timeout", "not nan", "2m"),
+    D + "timeout = 0": (3, "service.digits.timeout", "must be longer than 0", '"infinity"'),
+    D + 'timeout = "8761h"': (3, "service.digits.timeout", "must be from 0 to 8760h", "500ms"),
+    D + 'max_frame = "2GiB"': (3, "service.digits.max_frame", "2GiB less one", "write 2147483647 or less"),
+    D + "max_frame = 0": (3, "service.digits.max_frame", "must be from 1", 'write "64MiB"'),
+    D + 'max_frame = "64 kb"': (3, "service.digits.max_frame", '"64 kb" is not a size', '"64KiB"'),
+    D + 'max_frame = "64"': (3, "service.digits.max_frame", "is not a size", '"64B"'),
+    D + 'max_frame = "1.5B"': (3, "service.digits.max_frame", "whole number of bytes", "64KiB"),
+    D + "cwd = 1": (3, "service.digits.cwd", "must be a path, not 1", "quotes"),
+    D + 'cwd = ""': (3, "service.digits.cwd", "is empty", "write a path"),
+    D + 'cwd = "\\u0000"': (3, "service.digits.cwd", "NUL", "remove it"),
+    D + "python = 3.11": (3, "service.digits.python", "must be a string, not 3.11", '"3.11"'),
+    D + 'python = ""': (3, "service.digits.python", "is empty", "write a path"),
+    D + "env = { A = '1', B = 8080 }": (3, "service.digits.env.B", "must be a string, not 8080", '"8080"'),
+    D + "[service.digits.env]\nA = '1'\nB = true": (5, "service.digits.env.B", "not true", '"true"'),
+    D + "env.'A=B' = 'x'": (3, 'service.digits.env."A=B"', "cannot be a variable's name", "NAME ="),
+    D + "env.'' = 'x'": (3, 'service.digits.env.""', "cannot be a variable's name", "NAME ="),
+    D + 'env.A = "\\u0000"': (3, "service.digits.env.A", "NUL", "remove it"),
+    D + "env = []": (3, "service.digits.env", "must be a table, not an array", "write [service.digits.env]"),
+    D + "config = 1": (3, "service.digits.config", "must be a table, not 1", "write [service.digits.config]"),
+    D + "config.day = 2030-01-31": (3, "service.digits.config.day", "without an offset", "2030-01-31T08:00:00Z"),
+    D + "config.a = [\n1,\n{ at = 08:00:00 },\n]": (5, "service.digits.config.a[1].at", "without an offset", "quotes"),
+    D + "config.now = 2030-01-31T08:00:00": (3, "service.digits.config.now", "without an offset", "Z"),
+    D + "config.big = 0xfffffffffffffffff": (3, "service.digits.config.big", "beyond 64 bits", "MessagePack"),
+    '[service.digits]\ncommand = ""': (2, "service.digits.command", "is empty", '["python", "worker.py"]'),
+    "[service.digits]\ncommand = []": (2, "service.digits.command", "is empty", '["python", "worker.py"]'),
+    "[service.digits]\ncommand = ['']": (2, "service.digits.command", "is empty", '["python", "worker.py"]'),
+    '[service.digits]\ncommand = "x \'y"': (2, "service.digits.command", "no closing quotation", "close it"),
+    "[service.digits]\ncommand = 1": (2, "service.digits.command", "must be an array of strings", '["python"'),
+    "[service.digits]\ncommand = [\n  'x',\n  1,\n]": (4, "service.digits.command[1]", "not 1", 'quotes: "1"'),
+    '[service.digits]\ncommand = [\n"x",\n"\\u0000"]': (4, "service.digits.command[1]", "NUL", "remove it"),
+    "[service.digits]\nreplicas = 2": (
+        1,
+        "service.digits.command",
+        "is missing",
+        'add command = ["python", "worker.py"]',
+    ),
+    "[service]\ndigits = 'x'": (2, "service.digits", 'must be a table, not "x"', "write [service.digits]"),
+    "[[service.digits]]\ncommand = 'x'": (1, "service.digits", "must be a table, not an array", "[service.digits]"),
+    "service = 1": (1, "service", "must be a table", "write [service]"),
+    "": (None, "service", "there are no services", "add [service.NAME]"),
+    "[orchestrator]": (None, "service", "there are no services", "add [service.NAME]"),
+    "\n[service]": (2, "service", "there are no services", "add [service.NAME]"),
+    "[service.Digits]\ncommand = 'x'": (1, "service.Digits", "cannot be a service's name", "[service.digits]"),
+    "[service.'a.b']\ncommand = 'x'": (1, 'service."a.b"', "cannot be a service's name", "[service.a-b]"),
+    "[service.2]\ncommand = 'x'": (1, "service.2", "cannot be a service's name", "[service.digits]"),
+    "[digits]\ncommand = 'x'\n" + D: (1, "digits", "no such table", "[service.digits]"),
+    "[services.a]\ncommand = 'x'\n" + D: (1, "services", "no such key", 'did you mean "service"?'),
+    "replicas = 2\n" + D: (1, "replicas", "no such key here", "it belongs to [service.NAME]"),
+    "zzz = 2\n" + D: (1, "zzz", "no such key", "remove it; there are orchestrator, supervisor, service"),
+    "path = 'x'\n" + D: (1, "path", "no such key", "remove it"),
+    "directory = 'x'\n" + D: (1, "directory", "no such key", "remove it"),
+    D + "[orchestrator]\nlog = 'warn'": (4, "orchestrator.log", 'not "warn"', 'did you mean "warning"?'),
+    D + "[orchestrator]\nstate_dir = 1": (4, "orchestrator.state_dir", "must be a path, not 1", "quotes"),
+    D + "[supervisor]\nintensity = -1": (4, "supervisor.intensity", "at least 0", "0 or more"),
+    D + "[supervisor]\nperiod = 0": (4, "supervisor.period", "at least 1, not 0", '"10s"'),
+    D + "[supervisor]\nperiod = '1.5s'": (4, "supervisor.period", "whole number of seconds", '"10s"'),
+    D + "[supervisor]\nperiod = 'x'": (4, "supervisor.period", "is not a duration", "500ms"),
+    D + "[supervisor]\nstrategy = 'x'": (4, "supervisor.strategy", 'must be "one_for_one", not "x"', '"one_for_one"'),
+    D + "supervisor = 1": (3, "service.digits.supervisor", "no such key", "remove it"),
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_wrong_file_names_the_line_the_key_and_the_fix(tmp_path: Path, text: str) -> None:
+    """Guards the promise made to whoever edits the file by hand."""
+    line, key, problem, fix = BAD[text]
+    error = refused(tmp_path, text)
+    assert not isinstance(error, ConfigErrors), error
+    assert (error.line, error.key) == (line, key)
+    assert problem in error.message
+    assert fix in str(error.fix)
+    place = f"{tmp_path / 'mlports.toml'}" + (f":{line}" if line else "")
+    assert str(error) == f"{place}: {key}: {error.message}. Fix: {error.fix}"
+
+
+LATER = {
+    D + "[orchestrator]\nhttp = '127.0.0.1:8080'": (4, "orchestrator.http"),
+    D + "[orchestrator]\ngrpc = '127.0.0.1:8080'": (4, "orchestrator.grpc"),
+    D + "[orchestrator]\nauth_token_file = 'x'": (4, "orchestrator.auth_token_file"),
+    D + "[supervisor]\nchildren = ['digits']": (4, "supervisor.children"),
+    D + "[supervisor]\nstrategy = 'rest_for_one'": (4, "supervisor.strategy"),
+    D + "[supervisor.ml]\nstrategy = 'one_for_all'": (3, "supervisor.ml"),
+    D + "standby = 1": (3, "service.digits.standby"),
+    D + "batch = { max_size = 64, max_wait = '2ms' }": (3, "service.digits.batch"),
+    D + "[service.digits.heartbeat]\ninterval = '5s'": (3, "service.digits.heartbeat"),
+    D + "memory_limit = '2GiB'": (3, "service.digits.memory_limit"),
+    D + "route = 'round_robin'": (3, "service.digits.route"),
+    D + "route = 'hash'": (3, "service.digits.route"),
+    D + "route = 'broadcast'": (3, "service.digits.route"),
+    D + "transport = 'inline'": (3, "service.digits.transport"),
+}
+
+
+@pytest.mark.parametrize("text", LATER)
+def test_what_a_later_version_will_do_is_refused_as_such(tmp_path: Path, text: str) -> None:
+    """Guards against a setting that is silently ignored, and against a user who takes a planned one for misspelt."""
+    error = refused(tmp_path, text)
+    assert (error.line, error.key) == LATER[text]
+    assert "is known, but this version of mlports does not have it yet" in error.message
+    assert "remove" in str(error.fix)
+
+
+NOT_TOML = {
+    # text: (line, key, part of the problem, part of the fix)
+    D + D: (3, "service.digits", "is given twice: line 1 has it already", "remove one of the two"),
+    D + "command = 'y'": (3, "service.digits.command", "is given twice: line 2", "remove one of the two"),
+    D + "queue = 1\n\n# queue = 2\nqueue = '''\n3\n'''\n": (6, "service.digits.queue", "line 3 has it", "remove one"),
+    D + "env.A = 'x'\n[service.digits.env]\n": (4, "service.digits.env", "line 3 has it", "under one name"),
+    D + "env = {}\nenv.A = 'x'\nqueue = 1": (4, "service.digits.env.A", "is given twice", "under one name"),
+    D + "env = { A = '1', A = '2' }": (3, "service.digits.env.A", "is given twice: it is there already", "remove one"),
+    D + "timeout = 5s": (3, None, "is not TOML, in column 12 of timeout = 5s: expected newline", "in quotes"),
+    D + "timeout = five": (3, None, "invalid value", "stands in quotes"),
+    D + "cwd = 'x\nqueue = 1": (3, None, "the text that begins here does not end", "with a quote on the same line"),
+    D + "cwd = 'x\npython = 'y'": (3, None, "invalid character", "close the text with a quote"),
+    D + 'cwd = "x\nqueue = 1': (3, None, "illegal character", "close the text with a quote"),
+    D + 'cwd = "C:\\work"': (3, None, "unescaped", "single quotes"),
+    D + "cwd = '''x\n\nqueue = 1": (3, None, "the text that begins here does not end", "three quotes"),
+    D + 'cwd = """x\n\nqueue = 1': (3, None, "the text that begins here does not end", "three quotes"),
+    D + "env = { A = 'x'": (3, None, "at the file's end: unclosed inline table", "on one line"),
+    D + "[orchestrator\nlog = 'info'": (3, None, "is not TOML", "close the table's name with ]"),
+    D + "queue 1": (3, None, "expected '='", "write key = value"),
+    D + "= 1": (3, None, "invalid statement", "write key = value"),
+    "[service.digits]\ncommand = ['a',\nqueue = 1": (3, None, "is not TOML", "text stands in quotes"),
+    "[service.digits]\ncommand = ['a'\nqueue = 1": (3, None, "unclosed array", "close it with ]"),
+    D + f"queue = {'9' * 5000}\nretries = 1": (3, None, "thousands of digits", "shorter"),
+    D.encode() + b"# caf\xe9\n": (3, None, "is not UTF-8: byte 0xe9", "save the file as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("text", NOT_TOML)
+def test_what_is_not_toml_names_the_line_and_the_fix(tmp_path: Path, text: str | bytes) -> None:
+    """Guards against a parser's own words, such as "Cannot overwrite a value (at end of document)"."""
+    line, key, problem, fix = NOT_TOML[text]
+    error = refused(tmp_path, text)
+    assert (error.line, error.key) == (line, key)
+    assert problem in error.message
+    assert fix in str(error.fix)
+
+
+def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
+    """Guards against a recursion error in the parser, which is no ConfigError."""
+    error = refused(tmp_path, "x = " + "[" * 100_000)
+    assert "nested too deep" in error.message
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Guards the first thing that a new user meets."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "mlports.toml")
+    assert str(caught.value) == f'{tmp_path}/mlports.toml: there is no such file. Fix: "mlports init" makes one'
+
+
+def test_a_directory_and_what_cannot_be_read(tmp_path: Path) -> None:
+    """Guards errors of the operating system, which would come as a traceback."""
+    with pytest.raises(ConfigError, match=r"is a directory\. Fix: name the file in it, such as .*mlports\.toml"):
+        load_config(tmp_path)
+    loop = tmp_path / "loop.toml"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError, match=r"cannot be read: .*Fix: make it readable"):
+        load_config(loop)
+    with pytest.raises(ConfigError, match="cannot be read: embedded null byte"):
+        load_config("\0")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_is_not_ours_to_read(tmp_path: Path) -> None:
+    """Guards a configuration that belongs to another user."""
+    file = written(tmp_path, MINIMAL)
+    file.chmod(0)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        load_config(file)
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """Guards against mending a file one error at a time: all of them, in the file's order, one a line."""
+    error = refused(tmp_path, "x = 1\n" + D + "timeout = 'x'\nreplica = 1\n[orchestrator]\nlog = 'x'\n")
+    assert isinstance(error, ConfigErrors)
+    assert [(each.line, each.key) for each in error.errors] == [
+        (1, "x"),
+        (4, "service.digits.timeout"),
+        (5, "service.digits.replica"),
+        (7, "orchestrator.log"),
+    ]
+    assert str(error).split("\n") == [str(each) for each in error.errors]
+    assert (error.line, error.key, error.message) == (1, "x", "there is no such key")
+
+
+TRAPS = '''\
+# [service.comment] is not there
+[service . "digits"]   # nor is [this] = 1
+command = ["a]", 'b[', """
+[service.inside]
+replicas = 1 \\"""
+""", # ]
+  \'\'\'
+[service.literal]'\'\'\', "#"]
+env = { "A # ]" = "}", B = '{' }
+config.first."x.y" = [[1, [2]], { a = [
+  { b = 1 },
+] }]
+config.first.z = 1.5
+[[service.digits.config.models]]
+name = "m"
+[service.digits.config.models.deep]
+x = 08:00:00
+[[service.digits.config.models]]
+name = """ends with a quote"""""
+[service."quo\\u0074ed"]
+command = "x"'''
+
+AT = {
+    "service": 2,
+    "service.digits": 2,
+    "service.digits.command": 3,
+    "service.digits.command[0]": 3,
+    "service.digits.command[1]": 3,
+    "service.digits.command[2]": 3,
+    "service.digits.command[3]": 7,
+    "service.digits.command[4]": 8,
+    "service.digits.env": 9,
+    'service.digits.env."A # ]"': 9,
+    "service.digits.env.B": 9,
+    "service.digits.config": 10,
+    "service.digits.config.first": 10,
+    'service.digits.config.first."x.y"': 10,
+    'service.digits.config.first."x.y"[0]': 10,
+    'service.digits.config.first."x.y"[0][0]': 10,
+    'service.digits.config.first."x.y"[0][1]': 10,
+    'service.digits.config.first."x.y"[0][1][0]': 10,
+    'service.digits.config.first."x.y"[1]': 10,
+    'service.digits.config.first."x.y"[1].a': 10,
+    'service.digits.config.first."x.y"[1].a[0]': 11,
+    'service.digits.config.first."x.y"[1].a[0].b': 11,
+    "service.digits.config.first.z": 13,
+    "service.digits.config.models": 14,
+    "service.digits.config.models[0]": 14,
+    "service.digits.config.models[0].name": 15,
+    "service.digits.config.models[0].deep": 16,
+    "service.digits.config.models[0].deep.x": 17,
+    "service.digits.config.models[1]": 18,
+    "service.digits.config.models[1].name": 19,
+    "service.quoted": 20,
+    "service.quoted.command": 21,
+}
+
+
+def test_lines_are_not_led_astray_by_strings_and_comments() -> None:
+    """Guards the scanner: brackets, hashes and whole tables inside texts are no syntax."""
+    tomllib.loads(TRAPS)
+    assert {dotted(key): line for key, line in TomlLines(TRAPS).first.items()} == AT
+
+
+def test_a_key_that_is_not_written_has_the_line_of_the_table_around_it() -> None:
+    """Guards the place of what is missing."""
+    lines = TomlLines("[a]\n[a.b]\n")
+    assert (lines.line(("a", "b", "c", 0)), lines.line(("a", "x")), lines.line(("x",))) == (2, 1, None)
+
+
+def keys_of(value: object, at: Key = ()) -> set[Key]:
+    """The way to each value inside a parsed TOML value."""
+    parts: list[tuple[Any, object]] = []
+    if isinstance(value, dict):
+        parts = list(value.items())
+    elif isinstance(value, list):
+        parts = list(enumerate(value))
+    return {way for name, part in parts for way in {(*at, name)} | keys_of(part, (*at, name))}
+
+
+words = st.sampled_from(["a", "b", "service", "digits", "1", '"a"', "'b c'", '"]"', '"#\\""'])
+names = st.lists(words, min_size=1, max_size=3).map(" . ".join)
+values = st.recursive(
+    st.sampled_from(
+        [
+            "1",
+            "-1.5",
+            "true",
+            "1979-05-27 07:32:00",
+            '"]"',
+            "'{#'",
+            '"""\n[a]\n\\""""""',
+            "'''\nb = '' 2'''",
+            '"\\\\"',
+            "''",
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda parts: "[ # ]\n" + ",\n".join(parts) + "]"),
+        st.lists(st.tuples(words, inner), max_size=2).map(lambda p: "{" + ", ".join(f"{k} = {v}" for k, v in p) + "}"),
+    ),
+    max_leaves=6,
+)
+statements = st.one_of(
+    st.tuples(names, values).map(" = ".join),
+    names.map("[{}] # [x]".format),
+    names.map("[[ {} ]]".format),
+    st.sampled_from(["", "# a = [", "\t"]),
+)
+
+
+@given(st.lists(statements, max_size=8).map("\n".join))
+@settings(max_examples=200, deadline=None)
+def test_the_lines_are_those_of_exactly_the_keys_that_there_are(text: str) -> None:
+    """Guards the scanner against any mixture of what TOML has: it must see the keys that tomllib sees, no others."""
+    lines = TomlLines(text)
+    try:
+        keys = keys_of(tomllib.loads(text))
+    except tomllib.TOMLDecodeError:
+        return
+    assert set(lines.first) == keys
+    rows = text.split("\n")
+    for key, line in lines.first.items():
+        if isinstance(key[-1], str):
+            assert key[-1].strip('"') in rows[line - 1].replace("\\", "")
+
+
+settings_of_a_service = st.tuples(
+    st.sampled_from([*ServiceConfig.model_fields, "http", "standby", "path", "x.y"]),
+    st.one_of(
+        values,
+        st.integers().map(str),
+        st.floats().map(str),
+        st.from_regex(r'"-?[0-9.]{1,4}(ms|s|h|KiB|GB|x)?"', fullmatch=True),
+        st.sampled_from(['"infinity"', '"brutal_kill"', '"temporary"', '"one_for_all"', '"inline"', "{ A = '1' }"]),
+    ),
+).map(" = ".join)
+tables = st.sampled_from(["[orchestrator]", "[supervisor]", "[service.a]", "[service.B]", "[service.a.env]", "[x]"])
+
+
+@given(
+    st.one_of(
+        st.lists(st.one_of(settings_of_a_service, tables, statements), max_size=8).map("\n".join).map(str.encode),
+        st.lists(settings_of_a_service, max_size=4).map(lambda rows: (D + "\n".join(rows)).encode()),
+        st.text().map(lambda text: text.encode("utf-8", "surrogatepass")),
+        st.binary(),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_any_file_gives_a_config_or_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: bytes) -> None:
+    """Guards against tracebacks: whatever the file holds, the user is told about it."""
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_bytes(text)
+    try:
+        assert isinstance(load_config(file), Config)
+    except ConfigError as error:
+        for each in error.errors if isinstance(error, ConfigErrors) else [error]:
+            assert each.file == str(file)
+            assert each.fix
+            assert each.line is None or 1 <= each.line <= text.count(b"\n") + 1
+            assert each.line is not None or each.key == "service" or "nested" in each.message
+
+
+numbers = st.decimals(0, 1000, places=3, allow_nan=False).map(str)
+UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
+
+
+@given(numbers, st.sampled_from(sorted(UNITS)))
+def test_a_duration_is_its_number_of_units(number: str, unit: str) -> None:
+    """Guards rounding: the nearest float to the exact value, and the same again from the number alone."""
+    seconds = ServiceConfig(command="x", shutdown=number + unit).shutdown
+    assert seconds == float(Fraction(number) * UNITS[unit])
+    assert ServiceConfig(command="x", shutdown=seconds).shutdown == seconds
+
+
+@given(st.integers(1, 2**11), st.sampled_from([("B", 0), ("KiB", 10), ("MiB", 20)]))
+def test_a_size_is_its_number_of_units(number: int, unit: tuple[str, int]) -> None:
+    """Guards the units in powers of two; those in powers of ten are smaller."""
+    name, shift = unit
+    if (number << shift) >= 2**31:
+        return
+    assert ServiceConfig(command="x", max_frame=f"{number}{name}").max_frame == number << shift
+    ten = name.replace("i", "")
+    assert ServiceConfig(command="x", max_frame=f"{number}{ten}").max_frame == number * 1000 ** (shift // 10)
+
+
+def test_the_choices_are_those_of_the_documentation() -> None:
+    """Guards the messages, which list a field's choices from its type."""
+    choices = {name: get_args(field.annotation) for name, field in ServiceConfig.model_fields.items()}
+    assert choices["restart"] == ("permanent", "transient", "temporary")
+    assert choices["transport"] == ("stdio", "fd34")
+
+
+def test_reading_a_config_brings_in_nothing_heavy() -> None:
+    """Guards the start-up time of the command line."""
+    code = "import sys, mlports.config; print({'asyncio', 'numpy', 'typer', 'difflib', 'shlex'} & set(sys.modules))"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
