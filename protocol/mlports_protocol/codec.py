@@ -51,9 +51,11 @@ class Codec:
         """The frame, header included, as buffers to be written one behind the other.
 
         Large arrays, and large byte strings that are a param or the result themselves, are buffers of their own that
-        view the caller's memory: it must not change until they are written. Raises `Unencodable`, naming the type that
-        has no place in MessagePack or saying that the value is nested too deep (about 500 levels), and
-        `OversizedMessage` past 2^31-1 bytes, which no peer accepts.
+        view the caller's memory: it must not change until they are written.
+
+        Raises `Unencodable`, naming the type that has no place in MessagePack, or because the value is nested too deep
+        (past some 1000 levels; peers need not accept more than 128), and `OversizedMessage` past 2^31-1 bytes, which
+        no peer accepts.
         """
         parts = message.as_list()
         if _has_large_bytes(message):
