@@ -48,6 +48,10 @@ class ControlError(MlportsError):
     """The control socket of a running orchestrator could not be used."""
 
 
+class NoOrchestrator(ControlError):
+    """Nobody listens on the control socket: no orchestrator is running there."""
+
+
 class ScriptFailed(MlportsError):
     """A one-shot program could not be run, ended with another status than 0, or took too long."""
 
@@ -56,6 +60,10 @@ class ScriptFailed(MlportsError):
         self.status = status
         self.stdout = stdout
         self.stderr = stderr
+
+
+class ScriptTimedOut(ScriptFailed, TimeoutError):
+    """A one-shot program took longer than it was given, and was killed."""
 
 
 class RemoteTraceback(Exception):

@@ -36,8 +36,13 @@ class EventLog:
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Calls `listener` with each event from now on; the function that is returned ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        # A new list each time, because listeners may come and go while one is gone through.
+        self._listeners = [*self._listeners, listener]
+
+        def end() -> None:
+            self._listeners = [other for other in self._listeners if other is not listener]
+
+        return end
 
     async def follow(self, recent: bool = False) -> AsyncIterator[Event]:
         """The events from now on, the recent ones first if they are wanted, for as long as it is iterated."""

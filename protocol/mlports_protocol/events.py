@@ -10,6 +10,7 @@ from .messages import Notification, Request
 
 VERSION = 1
 FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "shm", "arrow"])
+IMPLEMENTED = FEATURES - {"shm", "arrow"}  # by this package
 
 
 class MethodInfo(NamedTuple):

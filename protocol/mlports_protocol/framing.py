@@ -10,6 +10,9 @@ DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 MAX_FRAME_LIMIT = 2**31 - 1  # Erlang's VM dies of a longer one
 
 _LENGTH = struct.Struct(">I")
+_REUSED_FROM = 1024 * 1024  # bytes from which on new memory costs more than the copying: the system clears each page
+_SPARES = 2  # one that is read into while a view of the other is still looked at
+_SPARE_LIFE = 256  # pieces with nothing large in them, after which spare buffers are let go
 _TEXT_FIRST = frozenset([0x09, 0x0A, 0x0D, 0x1B, *range(0x20, 0x7F)])
 
 frame_header = _LENGTH.pack  # length of the payload -> the 4 bytes before it
@@ -20,7 +23,8 @@ class FrameDecoder:
 
     `feed()` what was read, then call `next_frame()` until it gives None. Frames are memoryviews: of the piece that was
     fed when the whole frame lies in it, so nothing is copied, else of a buffer of the frame's own, into which every
-    byte is copied once. `room()` lends the rest of that buffer, to read a large frame straight into its place.
+    byte is copied once. `room()` lends the rest of that buffer, to read a large frame straight into its place. The
+    buffer of a large frame is used again when no view of it is left; at most two wait for that.
 
     Not a frame: `EmptyFrame`, `FrameTooLarge` or `StdoutPolluted`, raised after the frames that came before it, and
     again at each later call: past it no frame boundary can be found.
@@ -33,9 +37,11 @@ class FrameDecoder:
         self._piece = memoryview(b"")
         self._at = 0
         self._header = b""  # a header cut by the end of a piece: fewer than 4 bytes
-        self._partial: bytearray | None = None  # a frame cut by the end of a piece
+        self._partial: memoryview | None = None  # a frame cut by the end of a piece
         self._filled = 0
         self._broken: RemoteProtocolError | None = None
+        self._spares: list[bytearray] = []
+        self._spare_age = 0
 
     @property
     def inside_frame(self) -> bool:
@@ -50,12 +56,16 @@ class FrameDecoder:
             data = bytes(self._piece[self._at :]) + bytes(data)
         self._piece = memoryview(data)
         self._at = 0
+        if self._spares and self._partial is None:
+            self._spare_age += 1
+            if self._spare_age > _SPARE_LIFE:
+                self._spares.clear()
 
     def room(self) -> memoryview | None:
         """The rest of the frame that is being put together, to be read into, or None when no frame is."""
         if self._partial is None or self._filled == len(self._partial) or self._at < len(self._piece):
             return None
-        return memoryview(self._partial)[self._filled :]
+        return self._partial[self._filled :]
 
     def filled(self, count: int) -> None:
         """Says that the first `count` bytes of `room()` now hold what was read."""
@@ -123,9 +133,18 @@ class FrameDecoder:
         return self._finish_partial()
 
     def _begin_partial(self, length: int, start: memoryview) -> None:
-        self._partial = bytearray(length)
+        self._partial = memoryview(bytearray(length) if length < _REUSED_FROM else self._large_buffer(length))[:length]
         self._filled = len(start)
         self._partial[: self._filled] = start
+
+    def _large_buffer(self, length: int) -> bytearray:
+        self._spare_age = 0
+        for spare in self._spares:
+            if len(spare) >= length and _is_unused(spare):
+                return spare
+        buffer = bytearray(length)
+        self._spares = [buffer, *self._spares[: _SPARES - 1]]
+        return buffer
 
     def _finish_partial(self) -> memoryview | None:
         assert self._partial is not None
@@ -136,7 +155,7 @@ class FrameDecoder:
             self._at += take
         if self._filled < len(self._partial):
             return None
-        frame = memoryview(self._partial)
+        frame = self._partial
         self._partial = None
         self._filled = 0
         return frame
@@ -151,6 +170,16 @@ class FrameDecoder:
                 f"a frame of {length} bytes, where at most {self.max_frame} were agreed (max_frame)", offending
             )
         return self._broken
+
+
+def _is_unused(buffer: bytearray) -> bool:
+    """Whether no view of the buffer is left: only then can its size be changed."""
+    try:
+        buffer.append(0)
+    except BufferError:
+        return False
+    buffer.pop()
+    return True
 
 
 def _leading_text(data: bytes) -> str:

@@ -39,7 +39,7 @@ from .errors import (
     shown,
 )
 from .events import (
-    FEATURES,
+    IMPLEMENTED,
     VERSION,
     Answered,
     CancelAsked,
@@ -438,7 +438,7 @@ class OrchestratorSession(Session):
         self._offered: frozenset[str] = frozenset()
 
     def hello(
-        self, service: str, replica: int, config: dict[str, Any], features: frozenset[str] = FEATURES
+        self, service: str, replica: int, config: dict[str, Any], features: frozenset[str] = IMPLEMENTED
     ) -> list[Buffer]:
         """`$/hello`, the first message. The worker's answer comes as `Greeted`."""
         if self.phase != "new":

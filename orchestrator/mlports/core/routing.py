@@ -15,7 +15,8 @@ class Window:
 
     A request that waits in a replica's pipe can be taken by no other replica, and is lost with it. So a replica gets
     as many as it answers within 2 ms, by its own measured pace, and at least `floor`: those that it works on at the
-    same time, and one to begin with at once after that. While its answers fail to appear it gets none.
+    same time, and one to begin with at once after that. While its answers fail to appear it gets only what it can begin
+    with at once: behind a slow call, quick ones would wait for nothing.
     """
 
     __slots__ = ("_last", "floor", "in_flight", "pace", "size")
@@ -44,8 +45,8 @@ class Window:
 
     def room(self, now: float, weight: int = 1) -> int:
         """How many more calls may be sent in requests of `weight` calls each; two of those always fit."""
-        if self.in_flight >= self.floor and now - self._last > _STALL:
-            return 0
+        if self.in_flight and now - self._last > _STALL:
+            return max(0, self.floor - 1 - self.in_flight)
         return max(0, max(self.size, 2 * weight) - self.in_flight)
 
 

@@ -59,7 +59,6 @@ class OneForOne:
         self._intensity = intensity
         self._state: list[str] = ["undefined"] * count
         self._began = [False] * count  # has run once: its starts are restarts
-        self._ended = False
 
     @property
     def states(self) -> Sequence[str]:
@@ -90,8 +89,10 @@ class OneForOne:
     def exited(self, child: int, normal: bool, why: str, now: int) -> list[Instruction]:
         """The child is gone. `normal` says that its exit was `normal` or `shutdown`."""
         state = self._state[child]
+        if state not in ("running", "stopping"):
+            return []
         self._state[child] = "undefined"
-        if state != "running" or self._ended:
+        if state == "stopping":
             return []
         if self.restart == "permanent" or (self.restart == "transient" and not normal):
             return self._restart(child, why, now)
@@ -99,7 +100,6 @@ class OneForOne:
 
     def stop(self) -> list[Instruction]:
         """Ends everything, in reverse order of start."""
-        self._ended = True
         return self._stop_others()
 
     def _restart(self, child: int, why: str, now: int) -> list[Instruction]:
@@ -111,7 +111,6 @@ class OneForOne:
         return self._give_up(f"{limit} (reached_max_restart_intensity); the last: {why}")
 
     def _give_up(self, reason: str) -> list[Instruction]:
-        self._ended = True
         return [*self._stop_others(), GiveUp(reason)]
 
     def _stop_others(self) -> list[Instruction]:

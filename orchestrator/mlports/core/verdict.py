@@ -71,6 +71,15 @@ class Verdict:
             "offending": self.offending.hex(" "),
         }
 
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Verdict:
+        """The verdict that `as_dict` gave."""
+        fields = {key: value for key, value in record.items() if key != "name"}
+        fields["in_flight"] = tuple(record["in_flight"])
+        fields["stderr"] = tuple(record["stderr"])
+        fields["offending"] = bytes.fromhex(record["offending"])
+        return cls(**fields)
+
 
 def signal_name(number: int) -> str:
     """`SIGKILL` for 9."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlports.errors import CallError
 
 if TYPE_CHECKING:
-    from mlports.runtime.service import Service
+    from mlports.runtime.dispatcher import Dispatcher
 
 Progress = Callable[[float, float | None, str], None]
 
@@ -36,12 +36,12 @@ class Call(asyncio.Future[Any]):
 
     `deadline` is monotonic seconds, infinite when there is none; `request` what carries it, once sent; `attempts`
     how often it was. There is no `__init__`: filling these slots from outside takes a third of the
-    time, and `Service.call()` is the only place where calls are made.
+    time, and `Dispatcher.call()` is the only place where calls are made.
     """
 
-    __slots__ = ("attempts", "deadline", "method", "params", "request", "service", "special")
+    __slots__ = ("attempts", "deadline", "dispatcher", "method", "params", "request", "special")
 
-    service: Service
+    dispatcher: Dispatcher
     method: str
     params: list[Any]
     deadline: float
@@ -53,7 +53,7 @@ class Call(asyncio.Future[Any]):
         """Gives the call up: a worker that is at it is told."""
         cancelled = super().cancel(msg)
         if cancelled:
-            self.service.on_cancelled(self)
+            self.dispatcher.on_cancelled(self)
         return cancelled
 
     def fail(self, error: CallError) -> None:
@@ -75,9 +75,9 @@ class Call(asyncio.Future[Any]):
 
 
 class Sent:
-    """One request on its way: the calls that it carries, and its place in the port's stream."""
+    """One request on its way: the calls that it carries, and where it ends in the port's stream."""
 
-    __slots__ = ("at", "calls", "number", "packed", "place", "weight")
+    __slots__ = ("at", "calls", "end", "number", "packed", "weight")
 
     def __init__(self, calls: list[Call], packed: bool, at: float) -> None:
         self.calls = calls
@@ -85,7 +85,7 @@ class Sent:
         self.weight = len(calls) if packed else calls[0].weight
         self.at = at  # monotonic seconds
         self.number = -1
-        self.place = -1
+        self.end = -1
 
 
 class Stream:

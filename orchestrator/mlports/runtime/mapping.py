@@ -32,7 +32,7 @@ async def map_calls(
     under_way: deque[tuple[Call, int, float]] = deque()
     results: list[Any] = []
     total = len(items) if isinstance(items, Sized) else None
-    batches = await service.takes_batches()
+    batches = await service.dispatcher.takes_batches()
     most = _AHEAD * service.config.replicas * (1 if batches else 64)
     try:
         while True:
@@ -69,9 +69,9 @@ async def map_calls(
 async def _submit(service: Service, method: str, chunk: list[Any], batches: bool, timeout: float | None) -> Call:
     while True:
         if batches:
-            call = service.call(method, chunk, timeout, Special(items=len(chunk)))
+            call = service.dispatcher.call(method, chunk, timeout, Special(items=len(chunk)))
         else:
-            call = service.call(method, chunk, timeout)
+            call = service.dispatcher.call(method, chunk, timeout)
         if not (call.done() and isinstance(call.exception(), Overloaded)):
             return call
         await asyncio.sleep(_PATIENCE)

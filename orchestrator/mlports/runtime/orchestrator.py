@@ -105,7 +105,7 @@ class Orchestrator:
                     await supervisor.stop(reason)
             except BaseException:  # cancelled: nothing may be left behind all the same
                 for supervisor in self._supervisors.values():
-                    supervisor.service.kill_all()
+                    supervisor.kill()
                 raise
             finally:
                 self._state = "stopped"
@@ -145,7 +145,7 @@ class Orchestrator:
             return self._failed(error)
         seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
         special = None if progress is None else Special(progress=progress)
-        return service.call(method, list(params), seconds, special)
+        return service.dispatcher.call(method, list(params), seconds, special)
 
     async def map(
         self,
@@ -178,7 +178,7 @@ class Orchestrator:
         except CallError as error:
             stream.fail(error)
             return stream
-        stream.call = service.call(method, list(params), timeout, Special(stream=stream))
+        stream.call = service.dispatcher.call(method, list(params), timeout, Special(stream=stream))
         return stream
 
     def cast(self, target: str, /, *params: Any) -> None:
@@ -187,7 +187,7 @@ class Orchestrator:
         Raises the `CallError` that is known at once, such as `UnknownMethod` or `ServiceDown`.
         """
         service, method = self._routes.get(target) or self._find(target)
-        call = service.call(method, list(params), None, Special(cast=True))
+        call = service.dispatcher.call(method, list(params), None, Special(cast=True))
         if call.done():
             call.result()
 
@@ -238,7 +238,7 @@ class Orchestrator:
             service, method = self._routes.get(target) or self._find(target)
         except (CallError, NotRunning) as error:
             return self._failed(error)
-        return service.call(method, params, service.config.timeout if timeout is None else timeout)
+        return service.dispatcher.call(method, params, service.config.timeout if timeout is None else timeout)
 
     def _failed(self, error: Exception) -> asyncio.Future[Any]:
         assert self._loop is not None  # there is one before any error can be told from `NotRunning`

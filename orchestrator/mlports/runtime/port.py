@@ -140,6 +140,11 @@ class Port:
         return self.queued - self.written >= _HIGH_WATER
 
     @property
+    def takes_requests(self) -> bool:
+        """Whether another request may be sent now."""
+        return self.state == "ready" and self.queued - self.written < _HIGH_WATER
+
+    @property
     def uptime(self) -> float:
         """Seconds since the process was started."""
         return time.monotonic() - self.began
@@ -147,12 +152,11 @@ class Port:
     # -- writing
 
     def send(self, buffers: list[Buffer]) -> int:
-        """Queues buffers behind what is waiting; gives the place in the stream where they begin. `flush()` writes."""
-        place = self.queued
+        """Queues buffers behind what is waiting; gives the place in the stream where they end. `flush()` writes."""
         for buffer in buffers:
             self.queued += len(buffer)
         self._out += buffers
-        return place
+        return self.queued
 
     def flush(self) -> None:
         """Writes as much of the queue as the pipe takes now, and the rest when it takes more."""
@@ -336,7 +340,7 @@ class Port:
         self._process.signal_group(signal.SIGKILL)
 
     def _ask_to_stop(self, reason: str) -> None:
-        if self.session.phase == "ready":
+        if self.session.phase == "ready" and not self.peer.bare:
             with suppress(OversizedMessage):  # the end of its input says the same
                 self.send(self.session.notify("$/stop", [reason]))
         self._closing = True

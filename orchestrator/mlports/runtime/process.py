@@ -172,21 +172,19 @@ def _spawn(
         child_in, ours_in = _pipe(opened)
         ours_out, child_out = _pipe(opened)
         ours_err, child_err = _pipe(opened)
-        arguments, stdin, stdout = list(command), child_in, child_out
-        passed: tuple[int, ...] = ()
+        arguments = list(command)
         if transport == "fd34":
             _check_program(command[0], cwd, env)
-            # The shell only puts the two descriptors in their places, and becomes the program.
-            arguments = ["/bin/sh", "-c", f'exec "$@" 3<&{child_in} 4>&{child_out}', "sh", *command]
-            stdin, stdout, passed = subprocess.DEVNULL, child_err, (child_in, child_out)
+            # The shell only puts the two descriptors in their places, and becomes the program. It is given them as 0
+            # and 1, because not every shell can name a descriptor above 9.
+            arguments = ["/bin/sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >&2', "sh", *command]
         popen = subprocess.Popen(
             arguments,
-            stdin=stdin,
-            stdout=stdout,
+            stdin=child_in,
+            stdout=child_out,
             stderr=child_err,
             cwd=cwd,
             env=dict(env),
-            pass_fds=passed,
             start_new_session=True,
         )
     except OSError as error:

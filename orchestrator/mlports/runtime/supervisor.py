@@ -57,6 +57,14 @@ class ServiceSupervisor:
         self._settle()
         self.service.end()
 
+    def kill(self) -> None:
+        """Kills every replica, for good, and waits for nothing."""
+        self._stopping = True
+        self.service.close()
+        self._machine.stop()
+        self.service.kill_all()
+        self._settle()
+
     def _carry_out(self, instructions: list[Instruction]) -> None:
         stops = []
         for instruction in instructions:
@@ -107,7 +115,8 @@ class ServiceSupervisor:
                 self._events.emit("restarting", service=self.service.name, replica=child)
         self._carry_out(instructions)
         if not self._stopping and self.service.state != "down" and set(self._machine.states) == {"undefined"}:
-            self.service.give_up(f"every replica has ended, and restart is {self._machine.restart!r}")
+            reason = f"every replica has ended, and restart is {self._machine.restart!r}; the last: {verdict}"
+            self.service.give_up(reason)
             self._settle()
 
     def _settle(self) -> None:

@@ -6,7 +6,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-_MOST_TRACEBACK = 16 * 1024  # characters
+_MOST_TEXT = 16 * 1024  # characters
 
 
 class Failure(Exception):
@@ -51,14 +51,22 @@ def error_of(exception: BaseException) -> dict[str, Any]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     own = _without_our_frames(exception.__traceback__)
     text = "".join(traceback.format_exception(kind, exception, own))
-    if len(text) > _MOST_TRACEBACK:
-        text = text[: _MOST_TRACEBACK // 2] + "\n  … \n" + text[-_MOST_TRACEBACK // 2 :]
-    message = str(exception)
+    try:
+        message = str(exception)
+    except Exception:
+        message = "<exception str() failed>"  # as in a traceback
     return {
         "code": "unknown",
-        "message": f"{kind.__name__}: {message}" if message else kind.__name__,
-        "data": {"type": name, "traceback": text},
+        "message": sendable(f"{kind.__name__}: {message}" if message else kind.__name__),
+        "data": {"type": name, "traceback": sendable(text)},
     }
+
+
+def sendable(text: str) -> str:
+    """`text` with what is no UTF-8 escaped (file names may hold such), and without its middle where it is too long."""
+    if len(text) > _MOST_TEXT:
+        text = text[: _MOST_TEXT // 2] + "\n  … \n" + text[-_MOST_TEXT // 2 :]
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def raised_by_calling(exception: BaseException) -> bool:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
+import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Callable, NamedTuple
 
 from mlports_protocol import (
@@ -24,6 +27,7 @@ from mlports_protocol import (
     HelloAsked,
     LocalProtocolError,
     Notification,
+    OversizedMessage,
     ProtocolError,
     Request,
     StopAsked,
@@ -32,7 +36,7 @@ from mlports_protocol import (
 from .collector import CollectorPaused
 from .connection import Connection, HostGone
 from .context import Context, _current
-from .failures import CallFailed, Cancelled, Failure
+from .failures import CallFailed, Cancelled, Failure, error_of, sendable
 from .handlers import Handler
 from .stdio import Channel
 
@@ -79,10 +83,11 @@ class Server:
         setup: Callable[[dict[str, Any]], Any] | None,
         channel: Channel,
         concurrency: int,
-        max_frame: int = DEFAULT_MAX_FRAME,
+        max_frame: int | None = None,
     ) -> None:
         self.name = name
-        self.connection = Connection(channel, self._on_event, max_frame)
+        self.connection = Connection(channel, self._on_event, max_frame or DEFAULT_MAX_FRAME)
+        self._same_max_frame = max_frame is None
         self.session = self.connection.session
         self.config: dict[str, Any] = {}
         self._handlers = handlers
@@ -104,8 +109,12 @@ class Server:
                 if not self._jobs:
                     break  # told to stop, with nothing left to do
                 connection.begin_step()
-                self._work(self._jobs.popleft())
-                connection.flush_if_late()
+                job = self._jobs.popleft()
+                self._work(job)
+                if type(job) is Job and job.handler.idempotent:
+                    connection.flush_if_late()
+                else:  # if the next job is the worker's death, this answer could not be had again
+                    connection.flush()
                 connection.end_step()
             connection.begin_step()
             if self._loop is not None:
@@ -113,6 +122,10 @@ class Server:
             connection.flush()
         except HostGone:
             return
+        except BaseException:  # sys.exit() in a handler: what was answered before is an answer
+            with suppress(HostGone):
+                connection.flush()
+            raise
         finally:
             connection.ended = True
         if connection.failure is not None:
@@ -144,6 +157,8 @@ class Server:
 
     def _say_hello(self, asked: HelloAsked) -> None:
         self.config = asked.hello.config
+        if self._same_max_frame:
+            self.session.decoder.max_frame = asked.hello.max_frame
         if any(handler.is_async for handler in self._handlers.values()) or inspect.iscoroutinefunction(self._setup):
             self._loop = _HandlerLoop()
         if self._setup is not None:
@@ -242,7 +257,8 @@ class Server:
                 assert self._loop is not None
                 self._loop.submit(result)
         except Exception as exception:
-            self.log("error", f"the cast to {cast.method} failed: {exception!r}", {"traceback": traceback.format_exc()})
+            error = error_of(exception)
+            self.log("error", f"the cast to {cast.method} failed: {error['message']}", error.get("data") or {})
         finally:
             _current.reset(token)
 
@@ -256,6 +272,7 @@ class Server:
         self._contexts.pop(job.number, None)
 
     def _answer_unencodable(self, job: Job, result: Any, error: LocalProtocolError) -> None:
+        code = "resource_exhausted" if isinstance(error, OversizedMessage) else "internal"
         message = f"the result of {job.handler.name} cannot be sent: {error}"
         if "batch" in job.context.meta and type(result) is list:
             for pair in result:
@@ -268,14 +285,15 @@ class Server:
                 self.connection.queue(self.session.answer, job.number, None, result)
                 return
             except LocalProtocolError as whole:
+                code = "resource_exhausted" if isinstance(whole, OversizedMessage) else "internal"
                 message = f"the results of {job.handler.name} cannot be sent: {whole}"
-        self.connection.queue(self.session.answer, job.number, Failure("internal", message).as_error())
+        self.connection.queue(self.session.answer, job.number, Failure(code, message).as_error())
 
     def _answer_error(self, job: Job, error: dict[str, Any]) -> None:
         try:
             self.connection.queue(self.session.answer, job.number, error)
         except LocalProtocolError:  # the error's own data cannot be sent
-            plain = {"code": str(error["code"]), "message": str(error["message"])[:4096]}
+            plain = {"code": sendable(str(error["code"])), "message": sendable(str(error["message"]))}
             self.connection.queue(self.session.answer, job.number, plain)
         self._contexts.pop(job.number, None)
 
@@ -444,8 +462,8 @@ class Server:
         try:
             self.connection.send(self.session.notify, "$/log", [level, text, fields])
         except ProtocolError:
-            plain = {key: repr(value) for key, value in fields.items()}
-            self.connection.send(self.session.notify, "$/log", [level, text, plain])
+            plain = {sendable(str(key)): sendable(repr(value)) for key, value in fields.items()}
+            self.connection.send(self.session.notify, "$/log", [level, sendable(str(text)), plain])
 
     def _report(self, number: int, done: float, total: float | None, text: str) -> None:
         self.connection.send(self.session.notify, "$/progress", [number, done, total, text])
@@ -465,7 +483,10 @@ class _HandlerLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self._credit = asyncio.Event()  # here, because Python 3.9 ties it to the thread's loop
-        self.loop.run_forever()
+        try:
+            self.loop.run_forever()
+        except BaseException as end:
+            _end_process(end)  # it would end this thread alone, and every call would wait for ever
 
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine; gives a `concurrent.futures.Future`."""
@@ -522,6 +543,21 @@ class _HandlerLoop:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+def _end_process(end: BaseException) -> None:
+    """Does from another thread what an exception that nobody catches does on the main thread."""
+    status = 1
+    if not isinstance(end, SystemExit):
+        traceback.print_exception(type(end), end, end.__traceback__)
+    elif end.code is None or isinstance(end.code, int):
+        status = end.code or 0
+    else:
+        sys.stderr.write(f"{end.code}\n")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status & 0xFF)
 
 
 def _pair_of(handler: Handler, params: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import sys
 import traceback
 from typing import Any, Callable, TypeVar, overload
 
-from mlports_protocol import DEFAULT_MAX_FRAME, RemoteProtocolError
+from mlports_protocol import RemoteProtocolError
 
 from .handlers import Handler
 from .serving import Server
@@ -25,10 +25,11 @@ class Worker:
 
     `name` is what the worker calls itself. `concurrency` is how many requests it works on at the same time: 1 unless
     there are async handlers, 64 if there are; plain handlers run one after the other, on the main thread.
-    `max_frame` is the longest frame, in bytes, that it accepts (default 64 MiB).
+    `max_frame` is the longest frame, in bytes, that it accepts; left out, the same as the orchestrator accepts, which is
+    the service's `max_frame` (64 MiB unless configured).
     """
 
-    def __init__(self, name: str, concurrency: int | None = None, max_frame: int = DEFAULT_MAX_FRAME) -> None:
+    def __init__(self, name: str, concurrency: int | None = None, max_frame: int | None = None) -> None:
         self.name = name
         self._concurrency = concurrency
         self._max_frame = max_frame
