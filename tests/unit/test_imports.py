@@ -27,7 +27,7 @@ PARTS = frozenset(
     f"mlports.{part}"
     for part in (
         *("core", "runtime", "flow", "ml", "gateway", "cluster", "cli", "testing"),
-        *("config", "errors", "telemetry"),
+        *("config", "control", "errors", "telemetry", "toml_lines"),
     )
 )
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
@@ -72,7 +72,8 @@ RULES: Mapping[str, Rule] = {
     "mlports.core": _rule("mlports_protocol mlports.errors", banned=PURE | {"random"}),
     # An error carries the verdict on the worker that died; the import is for types alone, or it would be a circle.
     "mlports.errors": _rule("mlports_protocol mlports.core.verdict"),
-    "mlports.config": _rule("mlports_protocol mlports.core mlports.errors"),
+    "mlports.config": _rule("mlports_protocol mlports.core mlports.errors mlports.toml_lines"),
+    "mlports.toml_lines": _rule("mlports.errors"),
     "mlports.telemetry": _rule("mlports_protocol mlports.core mlports.errors mlports.config"),
     "mlports.runtime": _rule("mlports_protocol mlports.core mlports.errors mlports.config mlports.telemetry"),
     "mlports.flow": _rule("mlports"),
@@ -80,7 +81,7 @@ RULES: Mapping[str, Rule] = {
     "mlports.cluster": _rule("mlports"),
     "mlports.gateway": _rule("mlports mlports.config mlports.errors"),
     # The conformance kit is public API too, and `mlports check` runs it.
-    "mlports.cli": _rule("mlports mlports.config mlports.errors mlports.testing"),
+    "mlports.cli": _rule("mlports mlports.config mlports.control mlports.errors mlports.testing"),
     # The public API's own modules: they put the layers together, and know nothing of what is built on them.
     "mlports": _rule("mlports_protocol mlports.core mlports.runtime mlports.errors mlports.config mlports.telemetry"),
 }

@@ -1,0 +1,5 @@
+"""`python -m mlports`: the command line."""
+
+from mlports.cli import main
+
+main()

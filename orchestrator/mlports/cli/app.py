@@ -1,0 +1,66 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import mlports
+from mlports.cli.call import call
+from mlports.cli.command import Command, JsonOption
+from mlports.cli.events import events
+from mlports.cli.exit_codes import EXPLAINED
+from mlports.cli.init import init
+from mlports.cli.run import run
+from mlports.cli.script import script
+from mlports.cli.status import status, stop
+
+# Without rich's help and tracebacks, which take longer to load than most commands take to run.
+app = typer.Typer(
+    name="mlports",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    epilog=EXPLAINED,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from mlports.cli.output import put
+
+        put(f"mlports {mlports.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Machine-learning programs in any language as supervised external workers."""
+
+
+@app.command(cls=Command, short_help="Show what a supervised worker is.")
+def demo(json: JsonOption = False) -> None:
+    """Show, in a minute, what a supervised worker is."""
+    from mlports.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(json))
+
+
+# An argument may be a negative number, which looks like an option.
+_NUMBERS = {"ignore_unknown_options": True}
+# What follows the file belongs to it.
+_FOREIGN = {"allow_interspersed_args": False}
+
+app.command(cls=Command, short_help="Make a project that runs as it stands.")(init)
+app.command(cls=Command, short_help="Run the services of a configuration.")(run)
+app.command(cls=Command, short_help="Call a method and print its result.", context_settings=_NUMBERS)(call)
+app.command(cls=Command, short_help="Show the services and replicas.")(status)
+app.command(cls=Command, short_help="Show what happens, as it happens.")(events)
+app.command(cls=Command, short_help="Stop the orchestrator in order.")(stop)
+app.command(cls=Command, short_help="Run a program of any language once.", context_settings=_FOREIGN)(script)
