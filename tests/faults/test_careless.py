@@ -198,7 +198,7 @@ async def test_what_the_handler_had_answered_before_is_an_answer(method: str) ->
             pid = await seen.call("pid")
             for _ in range(10):
                 assert await seen.call("pid") == pid
-            # They are with the worker at the same time; `pid` is not idempotent, so a lost answer could not be had again.
+            # They are with the worker at the same time; `pid` is not idempotent: a lost answer could not be had again.
             calls = [seen.call("pid"), seen.call("pid"), seen.call(method, 3)]
             *answered, crashed = await asyncio.gather(*map(outcome, calls))
             assert answered == [pid, pid]

@@ -204,6 +204,15 @@ async def test_a_stop_that_is_ignored() -> None:
         seen.stopped = True
 
 
+async def test_a_stop_leaves_the_worker_its_time() -> None:
+    async with scene(faulty("takes-its-leave"), shutdown=10) as seen:
+        assert await seen.call("go") == "done"
+        await seen.orch.stop()
+        (stopped,) = await seen.until("stopped")
+        assert (stopped["verdict"]["cause"], stopped["verdict"]["status"]) == ("stopped", 0)
+        seen.stopped = True
+
+
 HARMLESS = ["floods-logs", "floods-stderr", "stderr-without-newlines", "stderr-binary"]
 
 

@@ -156,7 +156,7 @@ def test_somebody_else_there(tmp_path: Path) -> None:
         def answer() -> None:
             connection, _ = server.accept()
             with connection:
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.sendall(b"\x00\x00\x00\x02hi")
                 while connection.recv(4096):
                     pass
 

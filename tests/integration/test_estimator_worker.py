@@ -31,7 +31,9 @@ from mlports import (
     UnknownMethod,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# Six workers import scikit-learn at the same time, before the first test.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+START = "120s"
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ["python", "-m", "mlports_models.estimator"]
@@ -72,7 +74,10 @@ def without(folder: Path, *packages: str) -> ServiceConfig:
             (folder / entry.name).symlink_to(entry)
     command = [sys.executable, "-S", "-m", "mlports_models.estimator"]
     return ServiceConfig(
-        command=command, env={"PYTHONPATH": os.pathsep.join([PYTHONPATH, str(folder)])}, config={"estimator": "Ridge"}
+        command=command,
+        start_timeout=START,
+        env={"PYTHONPATH": os.pathsep.join([PYTHONPATH, str(folder)])},
+        config={"estimator": "Ridge"},
     )
 
 
@@ -81,15 +86,22 @@ async def orch(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
     """Two that serve the digits, and others each with a want of its own: an estimator, room, a right config, skops."""
     services = {
         "digits": ServiceConfig(
-            command=COMMAND, replicas=2, env=ENV, config={"model": "digits.skops", "models_dir": str(folder)}
+            command=COMMAND,
+            start_timeout=START,
+            replicas=2,
+            env=ENV,
+            config={"model": "digits.skops", "models_dir": str(folder)},
         ),
-        "any": ServiceConfig(command=COMMAND, env=ENV, config={"models_dir": str(folder)}),
+        "any": ServiceConfig(command=COMMAND, start_timeout=START, env=ENV, config={"models_dir": str(folder)}),
         "tight": ServiceConfig(
             command=["sh", "-c", f'ulimit -f {TIGHT}; exec "$0" -m mlports_models.estimator', sys.executable],
             env=ENV,
+            start_timeout=START,
             config={"estimator": "SGDClassifier", "params": SGD, "models_dir": str(folder)},
         ),
-        "wrong": ServiceConfig(command=COMMAND, env=ENV, config={"estimator": "LogisticRegresion"}),
+        "wrong": ServiceConfig(
+            command=COMMAND, start_timeout=START, env=ENV, config={"estimator": "LogisticRegresion"}
+        ),
         "bare": without(tmp_path_factory.mktemp("packages"), "skops"),
     }
     async with Orchestrator(services) as orchestrator:

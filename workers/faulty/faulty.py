@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -390,6 +391,16 @@ def ignores_everything(wire: Wire, request: list[Any]) -> None:
     wire.answer(request[1], "done")
     while True:
         signal.pause()
+
+
+@in_call
+def takes_its_leave(wire: Wire, request: list[Any]) -> None:
+    wire.answer(request[1], "done")
+    while wire.receive() is not None:
+        pass
+    os.close(1)
+    time.sleep(1.3)  # it has something to save
+    sys.exit(0)
 
 
 @in_call

@@ -82,6 +82,7 @@ class Dispatcher:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
+        self._gaps = False  # among them are some that were given up since
         self._pumping = False
         self._pump_scheduled = False
         self._next_expiry = _NEVER
@@ -137,6 +138,11 @@ class Dispatcher:
         if self.methods is not None and call.method not in self.methods:
             return self._unknown_method(call)
         self.pump()  # calls of this turn of the loop may be waiting only for the turn's end
+        if self._gaps:
+            self._gaps = False
+            live = [call for call in self._waiting if not call.done()]
+            self._waiting.clear()
+            self._waiting += live
         waiting, most = len(self._waiting), self._queue
         if waiting < most or (waiting == most == 0 and self._has_room()):
             return None
@@ -173,7 +179,8 @@ class Dispatcher:
         """The caller gave a call up."""
         if call.request is not None:
             self._cancel_sent(call.request)
-        # One that waits is skipped when its turn comes.
+        else:  # it is skipped when its turn comes
+            self._gaps = True
 
     # -- from the queue to a port
 
@@ -353,6 +360,7 @@ class Dispatcher:
     def _expire(self, call: Call, now: float) -> None:
         self.failed += 1
         if call.request is None:
+            self._gaps = True
             reason = "it was still waiting for a replica" if self.ready else "no replica was ready"
         else:
             reason = f"a worker had been at it for {now - call.request.at:.3g} s"

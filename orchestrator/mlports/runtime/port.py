@@ -307,8 +307,8 @@ class Port:
         self._expect_exit("closed its stdout and went on running")
 
     def _expect_exit(self, otherwise: str) -> None:
-        """Its exit tells best why it closed a pipe. One that goes on is of no use, and killed."""
-        if self._process.status is None:
+        """Its exit tells best why it closed a pipe. One that goes on is of no use, and killed, unless it is stopping."""
+        if self._process.status is None and self.state != "stopping":
             self._timers.append(self._loop.call_later(_CLOSED_GRACE, self._fail, "closed", otherwise))
 
     # -- the end
@@ -319,6 +319,7 @@ class Port:
         "brutal_kill" kills at once, "infinity" waits as long as it takes.
         """
         if self.state != "dead":
+            was_starting = self.state == "starting"
             self.state = "stopping"
             self._cancel_timers()
             if self._doom is None:
@@ -327,6 +328,9 @@ class Port:
                 self._process.signal_group(signal.SIGKILL)
             else:
                 self._ask_to_stop(reason)
+                if was_starting:
+                    # It reads nothing yet, and has nothing that it could lose.
+                    self._process.signal_group(signal.SIGTERM)
                 if not await self._gone_within(None if shutdown == "infinity" else float(shutdown)):
                     self._doom_again(f"was stopped ({reason}): it ignored the request for {shutdown} s, then SIGTERM")
                     self._process.signal_group(signal.SIGTERM)

@@ -363,6 +363,8 @@ class Server:
         handler, context, params = job.handler, job.context, job.params
         _current.set(context)
         try:
+            if context.cancelled:  # before it could begin: a task that is cancelled then would never answer
+                raise Cancelled
             if context.expired:
                 raise Failure("deadline_exceeded", f"the deadline of {handler.name} passed before it began")
             if "batch" in context.meta:
@@ -504,8 +506,6 @@ class _HandlerLoop:
                 self.loop.call_soon_threadsafe(task.cancel)
 
             context._on_cancel = cancel
-            if context.cancelled:
-                task.cancel()
 
         self.loop.call_soon_threadsafe(begin)
 

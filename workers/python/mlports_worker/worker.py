@@ -11,6 +11,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from mlports_protocol import RemoteProtocolError
 
+from .failures import Failure
 from .handlers import Handler
 from .serving import Server
 from .stdio import TRANSPORT_VARIABLE, take_channel
@@ -40,7 +41,7 @@ class Worker:
     def setup(self, function: Function) -> Function:
         """Decorator: called once with the service's `config` (a dict), before the first request; may be async.
 
-        If it raises, the worker ends with status 1 and the orchestrator shows the traceback.
+        If it raises, the worker ends with status 1 and the orchestrator shows the traceback, or a `Failure`'s message.
         """
         self._setup = function
         return function
@@ -101,6 +102,9 @@ class Worker:
             self._server.run()
         except RemoteProtocolError as error:
             sys.stderr.write(f"{self.name}: the orchestrator broke the protocol: {error}\n")
+            raise SystemExit(1) from None
+        except Failure as failure:  # setup chose its words
+            sys.stderr.write(f"{self.name}: {failure.message}\n")
             raise SystemExit(1) from None
         except Exception:
             traceback.print_exc()
