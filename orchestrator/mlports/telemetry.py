@@ -25,6 +25,8 @@ class EventLog:
     def __init__(self) -> None:
         self.recent: deque[Event] = deque(maxlen=_KEPT)
         self._listeners: list[Callable[[Event], None]] = []
+        self._followers: set[asyncio.Event] = set()
+        self._closed = False
 
     def emit(self, name: str, **fields: Any) -> None:
         """Tells everybody. Fields that are None are left out."""
@@ -45,7 +47,7 @@ class EventLog:
         return end
 
     async def follow(self, recent: bool = False) -> AsyncIterator[Event]:
-        """The events from now on, the recent ones first if they are wanted, for as long as it is iterated."""
+        """The events from now on, the recent ones first if they are wanted, until the log is closed."""
         pending: deque[Event] = deque(self.recent if recent else (), maxlen=_BEHIND)
         arrived = asyncio.Event()
 
@@ -54,11 +56,21 @@ class EventLog:
             arrived.set()
 
         end = self.listen(listener)
+        self._followers.add(arrived)
         try:
             while True:
                 while pending:
                     yield pending.popleft()
+                if self._closed:
+                    return
                 arrived.clear()
                 await arrived.wait()
         finally:
+            self._followers.discard(arrived)
             end()
+
+    def close(self) -> None:
+        """Says that nothing more will happen: whoever follows comes to the end, after what they have not seen yet."""
+        self._closed = True
+        for arrived in self._followers:
+            arrived.set()

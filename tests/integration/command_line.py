@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,7 @@ WORKER = """
 import asyncio
 import os
 import sys
+import tempfile
 
 from mlports_worker import Worker, current
 
@@ -100,11 +103,27 @@ def project(folder: Path, config: str = CONFIG) -> Path:
     return folder
 
 
+# Where nothing may be written beside the sources, everything would be compiled again for each of a hundred commands.
+_compiled = tempfile.TemporaryDirectory(prefix="mlports-compiled-")
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a command is started with: this checkout's packages, and no settings of whoever runs the tests."""
-    unset = {"NO_COLOR", "MLPORTS_TRACEBACK", "PYTHONIOENCODING"}
+    unset = {"NO_COLOR", "MLPORTS_TRACEBACK", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE"}
     inherited = {key: value for key, value in os.environ.items() if key not in unset}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(map(str, PACKAGES)), **(extra or {})}
+    ours = {"PYTHONPATH": os.pathsep.join(map(str, PACKAGES)), "PYTHONPYCACHEPREFIX": _compiled.name}
+    return {**inherited, **ours, **(extra or {})}
+
+
+class Command(subprocess.Popen[str]):
+    """A process that does not outlive a test that fails."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 def start(
@@ -114,9 +133,9 @@ def start(
     stdin: int | IO[Any] = subprocess.DEVNULL,
     stdout: int | IO[Any] = subprocess.PIPE,
     stderr: int | IO[Any] = subprocess.PIPE,
-) -> subprocess.Popen[str]:
+) -> Command:
     """A command, started."""
-    return subprocess.Popen(
+    return Command(
         [sys.executable, "-m", "mlports", *arguments],
         cwd=cwd,
         env=environment(env),

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,11 @@ def desk(directory: Path) -> list[str]:
     return program(directory, DESK, "desk")
 
 
+def is_idle(orch: Orchestrator, service: str) -> bool:
+    """Whether no worker of the service has a call in its hands."""
+    return not any(replica["in_flight"] for replica in orch.status()["services"][service]["replicas"])
+
+
 async def failure(call: asyncio.Future[Any]) -> Any:
     """What a call fails with."""
     with pytest.raises(CallError) as caught:
@@ -242,7 +248,7 @@ async def test_a_handler_that_raises(orch: Orchestrator) -> None:
     assert (error.code, error.service, error.method, error.replica) == ("unknown", "desk", "divide", 0)
     assert str(error) == "desk.divide: ZeroDivisionError: division by zero"
     assert error.remote_type == "ZeroDivisionError"
-    assert "return x / y" in error.remote_traceback
+    assert "return x / y" in (error.remote_traceback or "")
     assert not error.retryable
     # A traceback printed for it shows the worker's own too, and nothing of the SDK.
     assert "in the worker:\nTraceback (most recent call last):" in str(error.__cause__)
@@ -530,7 +536,7 @@ async def test_the_others_error_passes_through(orch: Orchestrator, service: str)
     error = await failure(orch.call(f"{service}.asks", "desk.divide", 1, 0))
     assert type(error) is WorkerError
     assert error.remote_type == "ZeroDivisionError"
-    assert "return x / y" in error.remote_traceback
+    assert "return x / y" in (error.remote_traceback or "")
     assert str(error) == f"{service}.asks: desk.divide: ZeroDivisionError: division by zero"
 
 
@@ -637,6 +643,12 @@ async def test_events_of_a_life(tmp_path: Path) -> None:
     orch = Orchestrator({"desk": ServiceConfig(command=desk(tmp_path))})
     seen: list[dict[str, Any]] = []
     orch.event_log.listen(seen.append)
+
+    async def followed() -> list[dict[str, Any]]:
+        return [event async for event in orch.events()]
+
+    following = asyncio.create_task(followed())
+    await asyncio.sleep(0)
     async with orch:
         pid = await orch.call("desk.pid")
         os.kill(pid, signal.SIGKILL)
@@ -645,6 +657,7 @@ async def test_events_of_a_life(tmp_path: Path) -> None:
         assert orch.status()["services"]["desk"]["replicas"][0]["restarts"] == 1
     names = [event["event"] for event in seen]
     assert names == ["starting", "ready", "died", "restarting", "starting", "ready", "stopping", "stopped"]
+    assert await following == seen  # to the end, and not beyond
     assert seen[1]["pid"] == seen[2]["pid"] == pid
     assert seen[2]["verdict"]["name"] == "SIGKILL"
     assert "was killed by SIGKILL" in seen[2]["text"]
@@ -755,13 +768,17 @@ async def test_each_call_is_settled_exactly_once(tmp_path: Path, seed: int) -> N
         settled: Counter[int] = Counter()
         calls: list[asyncio.Future[Any]] = []
         cancels: list[asyncio.TimerHandle] = []
+
+        def count(number: int, _: asyncio.Future[Any]) -> None:
+            settled[number] += 1
+
         event_loop = asyncio.get_running_loop()
         for number in range(400):
             target = dice.choice(["desk.naps", "loop.naps", "loop.naps", "loop.naps"])
             call = orch.call(
                 target, dice.choice([0, 0.001, 0.005]), number, timeout=dice.choice([None, 5, 0.001, 0.01, 0.05])
             )
-            call.add_done_callback(lambda _, number=number: settled.update([number]))
+            call.add_done_callback(partial(count, number))
             calls.append(call)
             if dice.random() < 0.4:
                 cancels.append(event_loop.call_later(dice.choice([0, 0.001, 0.01, 0.05]), call.cancel))
@@ -778,10 +795,7 @@ async def test_each_call_is_settled_exactly_once(tmp_path: Path, seed: int) -> N
             cancel.cancel()
         # What was given up is done with in the workers too, and they are as good as new.
         for name in services:
-            await until(
-                lambda name=name: not any(r["in_flight"] for r in orch.status()["services"][name]["replicas"]),
-                "all was answered",
-            )
+            await until(partial(is_idle, orch, name), "all was answered")
             assert orch.status()["services"][name]["waiting"] == 0
             assert await asyncio.gather(*(orch.call(f"{name}.echo", n) for n in range(100))) == list(range(100))
         assert all(r["restarts"] == 0 for s in orch.status()["services"].values() for r in s["replicas"])

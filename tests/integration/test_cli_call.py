@@ -49,9 +49,9 @@ def test_an_error_is_told_with_the_traceback_of_the_worker(folder: Path) -> None
     assert "raise ValueError(text)" in done.stderr
 
 
-def test_an_error_as_json(folder: Path) -> None:
+def test_an_error_as_json(orchestrator: Run) -> None:
     """Guards programs that handle errors by their code."""
-    done = mlports("call", "test.fail", '"it is wrong"', "--json", cwd=folder)
+    done = mlports("call", "test.fail", '"it is wrong"', "--json", cwd=orchestrator.cwd)
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, done.stderr) == (1, "")
     assert (error["code"], error["message"]) == ("unknown", "test.fail: ValueError: it is wrong")
@@ -139,9 +139,9 @@ def test_a_number_that_is_too_large_to_be_sent_is_the_callers_error(folder: Path
     assert json.loads(done.stdout)["error"]["code"] == "invalid_argument"
 
 
-def test_a_timeout_is_status_4(folder: Path) -> None:
+def test_a_timeout_is_status_4(orchestrator: Run) -> None:
     """Guards scripts that try again only what was late."""
-    done = mlports("call", "test.hang", "1", "--timeout", "0.3", "--json", cwd=folder)
+    done = mlports("call", "test.hang", "1", "--timeout", "0.3", "--json", cwd=orchestrator.cwd)
     assert done.returncode == 4
     assert json.loads(done.stdout)["error"]["code"] == "deadline_exceeded"
 

@@ -122,7 +122,9 @@ def test_a_killed_ones_place_is_taken_over(tmp_path: Path) -> None:
     """Guards restarts after an out-of-memory kill: nothing has to be cleaned up by hand."""
     run = Run(project(tmp_path))
     run.wait_ready()
-    with start("events", cwd=run.cwd) as events, start("call", "test.hang", "1", cwd=run.cwd) as call:
+    with start("events", "-n", "1", cwd=run.cwd) as events, start("call", "test.hang", "1", cwd=run.cwd) as call:
+        assert events.stdout is not None
+        assert events.stdout.readline()  # it is connected
         run.wait_line("hanging 1")
         run.end(signal.SIGKILL)
         assert "hung up" in events.communicate(timeout=PATIENCE)[1]

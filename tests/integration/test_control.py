@@ -21,6 +21,7 @@ import pytest
 from mlports import (
     BlockingOrchestrator,
     Client,
+    ConfigError,
     DeadlineExceeded,
     InvalidArgument,
     Orchestrator,
@@ -34,7 +35,7 @@ from mlports import (
 from mlports.control import ControlServer, StateDir, serve
 from mlports.errors import CallError, ControlError, NoOrchestrator
 from mlports_protocol import OrchestratorSession
-from tests.integration.command_line import environment, project
+from tests.integration.command_line import PATIENCE, environment, project
 
 T = TypeVar("T")
 
@@ -69,12 +70,13 @@ async def _elsewhere(work: Callable[[], T]) -> T:
         else:
             loop.call_soon_threadsafe(outcome.set_result, result)
 
-    thread = threading.Thread(target=run)
+    # One that hangs is not waited for: the leak check names it, and it holds nobody up.
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         return await outcome
     finally:
-        thread.join()
+        thread.join(PATIENCE if outcome.done() else 0)
 
 
 async def _line(orchestrator: Orchestrator, text: str) -> None:
@@ -239,13 +241,12 @@ async def test_a_client_gets_what_the_library_gives(tmp_path: Path) -> None:
             assert reports == [(1, 3, "at it"), (2, 3, "at it"), (3, 3, "at it")]
             assert client.map("test.echo", range(2500)) == list(range(2500))
             assert list(client.stream("test.count", 1000)) == list(range(1000))
-            # One that is left early, two at a time, and a call in the midst of them.
-            first, second = client.stream("test.count", 10**6), client.stream("test.count", 10**6)
-            assert [next(first), next(second), next(first)] == [0, 0, 1]
-            assert client.call("test.echo", 1) == 1
-            first.close()  # type: ignore[attr-defined]
-            assert next(second) == 1
-            second.close()  # type: ignore[attr-defined]
+            # Two streams at a time, one of which is left early, and a question in the midst of them.
+            numbers, events = client.stream("test.count", 10**6), client.events(1000)
+            assert [next(numbers), next(events)["event"], next(numbers)] == [0, "starting", 1]
+            assert client.status()["state"] == "running"
+            assert next(events)["event"] == "ready"
+            numbers.close()  # type: ignore[attr-defined]
             assert client.call("test.echo", 2) == 2
             assert client.status()["services"]["test"]["state"] == "up"
 
@@ -278,7 +279,7 @@ async def test_errors_are_those_of_the_library(tmp_path: Path) -> None:
             with pytest.raises(WorkerCrashed, match="my last words") as crashed:
                 client.call("test.crash")
             assert crashed.value.verdict is not None
-            assert (crashed.value.verdict.status, crashed.value.verdict.stderr) == (7, ("my last words",))
+            assert (crashed.value.verdict.status, crashed.value.verdict.stderr[-1]) == (7, "my last words")
 
     async with _served(tmp_path):
         await _elsewhere(use)
@@ -303,8 +304,7 @@ async def test_a_client_that_does_not_read_holds_up_nobody(tmp_path: Path) -> No
         def leave_unread() -> Client:
             client = connect(tmp_path)
             assert next(iter(client.events(1)))["event"] == "ready"
-            for _ in range(8):
-                client._send("test.echo", [b"x" * 1_000_000], {})
+            client._send("test.echo", [b"x" * 8_000_000], {})
             return client
 
         client = await _elsewhere(leave_unread)
@@ -385,3 +385,12 @@ def test_blocking_and_client_have_the_same_ways_to_call() -> None:
         assert callable(getattr(Client, name))
         assert callable(getattr(BlockingOrchestrator, name))
     assert issubclass(ServiceDown, CallError)
+
+
+async def test_a_file_that_was_broken_since_does_not_keep_from_the_stop(tmp_path: Path) -> None:
+    """Guards people who edit the configuration of what is running."""
+    async with _served(tmp_path):
+        (tmp_path / "mlports.toml").write_text("[service.test]\nno = 1\n")
+        assert (await _elsewhere(lambda: _status(tmp_path / "mlports.toml")))["state"] == "running"
+    with pytest.raises(ConfigError, match="there is no such key"):
+        connect(tmp_path / "mlports.toml")

@@ -82,3 +82,15 @@ def test_answers_to_older_and_smaller_chunks_do_not_shrink_twice_over() -> None:
     chunk.answered(64, 0.1)
     chunk.answered(64, 0.1)
     assert chunk.size == 32
+
+
+def test_a_chunk_that_fits_no_frame_is_halved() -> None:
+    chunk = ChunkSize()
+    for _ in range(6):
+        chunk.answered(chunk.size, 0.0)
+    chunk.refused(64)
+    assert chunk.size == 32
+    chunk.refused(64)  # it was under way already
+    assert chunk.size == 32
+    chunk.refused(1)
+    assert chunk.size == 1

@@ -82,6 +82,7 @@ RULES: Mapping[str, Rule] = {
     "mlports.gateway": _rule("mlports mlports.config mlports.errors"),
     # The conformance kit is public API too, and `mlports check` runs it.
     "mlports.cli": _rule("mlports mlports.config mlports.control mlports.errors mlports.testing"),
+    "mlports.__main__": _rule("mlports.cli"),
     # The public API's own modules: they put the layers together, and know nothing of what is built on them.
     "mlports": _rule("mlports_protocol mlports.core mlports.runtime mlports.errors mlports.config mlports.telemetry"),
 }

@@ -94,3 +94,19 @@ async def test_who_stops_following_is_not_told_any_more() -> None:
     await asyncio.wait([following])
     log.emit("log", text=1)  # nobody listens; nothing fails
     assert len(log.recent) == 2
+
+
+async def test_following_ends_with_the_log() -> None:
+    log = EventLog()
+    for number in range(3):
+        log.emit("log", text=number)
+
+    async def all_texts() -> list[Any]:
+        return [event["text"] async for event in log.follow(recent=True)]
+
+    following = [asyncio.create_task(all_texts()) for _ in range(2)]
+    await asyncio.sleep(0)
+    log.emit("log", text=3)
+    log.close()
+    assert await asyncio.gather(*following) == [[0, 1, 2, 3]] * 2
+    assert await all_texts() == [0, 1, 2, 3]

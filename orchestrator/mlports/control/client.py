@@ -243,10 +243,30 @@ def connect(where: str | os.PathLike[str] = "mlports.toml") -> Client:
     if path.is_dir():
         is_state = path.name == ".mlports" or (path / SOCKET_NAME).exists()
         return Client((path if is_state else path / ".mlports") / SOCKET_NAME)
+    likely = _likely_state_dir(path)
+    if likely is not None:
+        with contextlib.suppress(NoOrchestrator):
+            return Client(likely / SOCKET_NAME)
     from mlports.config import load_config
     from mlports.runtime.orchestrator import Orchestrator
 
     return Client(Orchestrator(config=load_config(path)).state_dir / SOCKET_NAME)
+
+
+def _likely_state_dir(path: Path) -> Path | None:
+    """The state directory that a configuration names, without a check of the rest of it.
+
+    The check takes longer than most calls; and an orchestrator that runs can be asked and stopped although its file has
+    been broken since.
+    """
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text("utf-8")).get("orchestrator", {})
+        own: str = table.get("state_dir", ".mlports")
+        return Path(os.path.abspath(path)).parent / os.path.expanduser(own)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
 
 
 def _deadline(timeout: float | None) -> dict[str, Any]:

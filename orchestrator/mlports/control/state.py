@@ -53,10 +53,12 @@ class StateDir:
             raise ControlError(f"cannot write into the state directory {path}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Gives the directory free."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.path / SOCKET_NAME)
-        os.close(self._lock)
+        """Gives the directory free. Once is enough."""
+        if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path / SOCKET_NAME)
+            os.close(self._lock)
+            self._lock = -1
 
 
 @contextlib.contextmanager

@@ -32,3 +32,7 @@ class ChunkSize:
             self.size = min(2 * self.size, self._most)
         elif seconds > 2 * _CHUNK_TIME and count > 1:
             self.size = max(1, count // 2)
+
+    def refused(self, count: int) -> None:
+        """A request of `count` items could not be sent, or not be answered, in one frame."""
+        self.size = max(1, min(self.size, count // 2))

@@ -3,7 +3,8 @@
 The event loop is run by turns. A background thread runs it while nobody calls, so that deaths are noticed and workers
 restarted. A thread that calls takes the loop over and runs it itself until its answer is here, and keeps it for the
 next call that follows soon: so a call costs no change of threads, which would take longer than the call. When two
-threads call at the same time the background thread runs the loop for both.
+threads call at the same time the background thread runs the loop for both; it does so too for a thread that runs an
+event loop of its own, which can run no other meanwhile.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import atexit
 import os
 import threading
 import time
+
+# The module `signal` puts a conversion to enums around these two, which takes ten times as long as they do.
+from _signal import getsignal as _handler_of  # type: ignore[import-not-found]
+from _signal import signal as _handle
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from types import TracebackType
+from signal import SIGINT, default_int_handler
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mlports.errors import NotRunning
@@ -31,6 +37,7 @@ T = TypeVar("T")
 _IDLE = 0.002  # seconds without a call after which the background thread takes the loop back
 _LONGEST_PAUSE = 0.02  # seconds between two looks at a caller that keeps the loop for a long call
 _SHARED = 0.05  # seconds that it keeps it after two threads have called at the same time
+_MAIN_THREAD = threading.main_thread().ident
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -42,47 +49,109 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+class _Interrupt:
+    """What Ctrl-C does while the main thread is in a call.
+
+    Raised at once, `KeyboardInterrupt` could cut short anything that the loop does for any call, such as taking an
+    answer apart. So the first cancels this thread's own call; a second, when that is not enough, is raised.
+    """
+
+    __slots__ = ("_future", "_loop", "came")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.came = False
+        self._loop = loop
+        self._future: asyncio.Future[Any] | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            default_int_handler(number, frame)
+        self.came = True
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def watch(self, future: asyncio.Future[Any]) -> None:
+        """This is the call. Ctrl-C may have come before it could begin."""
+        self._future = future
+        if self.came:
+            future.cancel()
+
+    def _cancel(self) -> None:
+        if self._future is not None:
+            self._future.cancel()
+
+
 class SharedLoop:
     """An event loop that a background thread and calling threads run by turns."""
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
-        self._state = threading.Condition(threading.Lock())  # for the four below
+        self._state = threading.Condition(threading.Lock())  # for all below
         self._runner: Literal["nobody", "background", "caller"] = "nobody"
         self._taking = False  # a calling thread waits for the background thread to hand over
         self._waiting = 0  # calling threads whose calls are done in another thread's turn
         self._shared_until = 0.0
         self._last_call = 0.0
-        self._closed = threading.Event()
+        self._closed = False  # no more calls
+        self._over = False  # and none under way
         self._thread = threading.Thread(target=self._run_in_background, name="mlports-loop", daemon=True)
         self._thread.start()
 
     @property
     def closed(self) -> bool:
         """Whether `close()` was called."""
-        return self._closed.is_set()
+        return self._closed
+
+    @property
+    def inside(self) -> bool:
+        """Whether this is one of the loop's own callbacks."""
+        return asyncio._get_running_loop() is self.loop
 
     def run(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Calls `start()` and runs the loop until what it returns is done. Not for the loop's own callbacks."""
-        if self._closed.is_set():
-            raise NotRunning("this orchestrator has been closed")
-        if not self._take():
-            return self._run_elsewhere(start)
+        """Calls `start()` and runs the loop until what it returns is done; Ctrl-C cancels that.
+
+        Raises `NotRunning` after `close()`, and `RuntimeError` in one of the loop's own callbacks.
+        """
+        if _handler_of(SIGINT) is not default_int_handler or threading.get_ident() != _MAIN_THREAD:
+            return self._run(start, None)
+        interrupt = _Interrupt(self.loop)
+        _handle(SIGINT, interrupt)
         try:
-            return self._run_here(start)
+            result = self._run(start, interrupt)
+        except asyncio.CancelledError:
+            if interrupt.came:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            _handle(SIGINT, default_int_handler)
+        if interrupt.came:
+            raise KeyboardInterrupt
+        return result
+
+    def _run(self, start: Callable[[], Awaitable[T]], interrupt: _Interrupt | None) -> T:
+        if not self._take():
+            return self._run_elsewhere(start, interrupt)
+        try:
+            return self._run_here(start, interrupt)
         finally:
             self._give_back()
 
     def _take(self) -> bool:
         """Takes the loop for this thread, and has the background thread hand it over if need be.
 
-        False, with this thread counted as waiting, when another calling thread is there too.
+        False, with this thread counted as waiting, when another calling thread is there too, or this one is in another
+        event loop.
         """
+        running = asyncio._get_running_loop()
         with self._state:
-            if self._runner == "nobody" and not self._taking:
+            if self._closed:
+                raise NotRunning("this orchestrator has been closed")
+            if self._runner == "nobody" and not self._taking and running is None:
                 self._runner = "caller"
                 return True
-            if self._runner == "caller" or self._taking or self._waiting:
+            if running is not None:
+                self._refuse_inside()
+                self._state.notify_all()
+            elif self._runner == "caller" or self._taking or self._waiting:
                 self._shared_until = time.monotonic() + _SHARED
             elif time.monotonic() >= self._shared_until:
                 self._taking = True
@@ -95,6 +164,13 @@ class SharedLoop:
             self._waiting += 1
             return False
 
+    def _refuse_inside(self) -> None:
+        if self.inside:
+            raise RuntimeError(
+                "a blocking orchestrator cannot be used inside a callback or an iterator of one of its own calls, "
+                "which wait for each other. Call it before or after, or from another thread"
+            )
+
     def _give_back(self) -> None:
         with self._state:
             self._runner = "nobody"
@@ -102,17 +178,26 @@ class SharedLoop:
             if self._waiting:
                 self._state.notify_all()
 
-    def _run_here(self, start: Callable[[], Awaitable[T]]) -> T:
+    def _run_here(self, start: Callable[[], Awaitable[T]], interrupt: _Interrupt | None) -> T:
         future = asyncio.ensure_future(start(), loop=self.loop)
+        if interrupt is not None:
+            interrupt.watch(future)
         try:
             return self.loop.run_until_complete(future)
         except BaseException:
-            if not future.done():  # Ctrl-C while waiting
+            if not future.done():  # a second Ctrl-C, or another signal's handler
                 future.cancel()
                 self.loop.run_until_complete(asyncio.wait([future]))
             raise
 
-    def _run_elsewhere(self, start: Callable[[], Awaitable[T]]) -> T:
+    def _run_elsewhere(self, start: Callable[[], Awaitable[T]], interrupt: _Interrupt | None) -> T:
+        try:
+            return self._await_elsewhere(start, interrupt)
+        finally:
+            with self._state:
+                self._waiting -= 1
+
+    def _await_elsewhere(self, start: Callable[[], Awaitable[T]], interrupt: _Interrupt | None) -> T:
         outcome: Future[T] = Future()
         begun: list[asyncio.Future[T]] = []
 
@@ -123,17 +208,16 @@ class SharedLoop:
                 outcome.set_exception(error)
             else:
                 begun[0].add_done_callback(lambda future: _copy(future, outcome))
+                if interrupt is not None:
+                    interrupt.watch(begun[0])
 
         try:
             self.loop.call_soon_threadsafe(begin)
             return outcome.result()
         except BaseException:
-            if not outcome.done():  # Ctrl-C while waiting
+            if not outcome.done():  # a second Ctrl-C, or another signal's handler
                 self.loop.call_soon_threadsafe(lambda: [future.cancel() for future in begun])
             raise
-        finally:
-            with self._state:
-                self._waiting -= 1
 
     def _run_in_background(self) -> None:
         while self._wait_for_turn():
@@ -141,12 +225,15 @@ class SharedLoop:
             with self._state:
                 self._runner = "nobody"
                 self._state.notify_all()
+        # Here, because a thread that is in another event loop cannot run this one.
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
 
     def _wait_for_turn(self) -> bool:
         """Takes the loop once no calling thread is in a series of calls; False when there is no more to do."""
         pause = _IDLE
         with self._state:
-            while not self._closed.is_set():
+            while not self._over:
                 idle = time.monotonic() - self._last_call > _IDLE
                 if self._runner == "nobody" and not self._taking and (idle or self._waiting):
                     self._runner = "background"
@@ -157,17 +244,19 @@ class SharedLoop:
             return False
 
     def close(self) -> None:
-        """Ends the background thread and closes the loop. To be called once no thread is in a call."""
+        """Ends the background thread and closes the loop, as soon as every call that was made has come to its end."""
+        self._refuse_inside()
         with self._state:
-            if self._closed.is_set():
+            if self._closed:
                 return
-            self._closed.set()
+            self._closed = True
+            while self._runner == "caller" or self._taking or self._waiting:
+                self._state.wait(_IDLE)
+            self._over = True
             if self._runner == "background":
                 self.loop.call_soon_threadsafe(self.loop.stop)
             self._state.notify_all()
         self._thread.join()
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
 
 
 def _copy(future: asyncio.Future[T], outcome: Future[T]) -> None:
@@ -184,6 +273,7 @@ class BlockingOrchestrator:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
+        self._endings: set[asyncio.Future[Any]] = set()
         self._shared = SharedLoop()
         try:
             self._shared.run(orchestrator.start)
@@ -252,11 +342,13 @@ class BlockingOrchestrator:
         """Stops the services. Called by `with`, and at the latest when the program ends."""
         if os.getpid() != self._pid or self._shared.closed:
             return
-        atexit.unregister(self.close)
         try:
             self._shared.run(self._orchestrator.stop)
+        except NotRunning:  # another thread closes it too
+            return
         finally:
             self._shared.close()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> BlockingOrchestrator:
         return self
@@ -277,7 +369,12 @@ class BlockingOrchestrator:
         finally:
             close = getattr(items, "aclose", None)
             if close is not None and not self._shared.closed:
-                self._shared.run(close)
+                if self._shared.inside:  # the garbage collector came upon a forgotten iterator just here
+                    ending = asyncio.ensure_future(close())
+                    self._endings.add(ending)
+                    ending.add_done_callback(self._endings.discard)
+                else:
+                    self._shared.run(close)
 
 
 def open(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlports.errors import CallError
@@ -43,7 +43,7 @@ class Call(asyncio.Future[Any]):
 
     dispatcher: Dispatcher
     method: str
-    params: list[Any]
+    params: Sequence[Any]
     deadline: float
     special: Special | None
     request: Sent | None
@@ -59,9 +59,10 @@ class Call(asyncio.Future[Any]):
     def fail(self, error: CallError) -> None:
         """Settles the call with an error, unless it is settled."""
         if not self.done():
+            self.set_exception(error)
             if self.stream is not None:
                 self.stream.fail(error)
-            self.set_exception(error)
+                self.exception()  # seen: the stream tells it to whoever reads on
 
     @property
     def stream(self) -> Stream | None:
@@ -128,8 +129,6 @@ class Stream:
         while not self._items:
             if self._ended:
                 error, self._error = self._error, None
-                if self.call is not None and self.call.done() and not self.call.cancelled():
-                    self.call.exception()  # seen: it is raised here
                 if error is not None:
                     raise error
                 raise StopAsyncIteration

@@ -15,7 +15,7 @@ import asyncio
 import gc
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,18 +34,17 @@ from mlports.errors import (
     call_error,
 )
 from mlports.runtime.call import Call, Sent, Special
+from mlports.runtime.outcomes import outcomes, take_apart
 from mlports.runtime.port import Port
 from mlports.telemetry import EventLog
 from mlports_protocol import (
     Answered,
-    InvalidMessage,
     Item,
     LocalProtocolError,
     MethodInfo,
     OversizedMessage,
     Progressed,
 )
-from mlports_protocol.messages import parse_error
 
 _NEVER = float("inf")
 _LONGEST = 1e9  # seconds: a longer timeout is none, and fits no integer of the protocol's
@@ -74,6 +73,7 @@ class Dispatcher:
         self.methods: dict[str, MethodInfo] | None = None  # None until a worker has said which it has, or said nothing
         self.ready: list[Replica] = []
         self.closed: str | None = None  # why no more calls are accepted
+        self._known: Container[str] | None = None  # the methods that may be called now; None: any
         self.answered = 0
         self.failed = 0
         self.retried = 0
@@ -96,7 +96,7 @@ class Dispatcher:
 
     # -- calling
 
-    def call(self, method: str, params: list[Any], timeout: float | None, special: Special | None = None) -> Call:
+    def call(self, method: str, params: Sequence[Any], timeout: float | None, special: Special | None = None) -> Call:
         """Accepts a call, or refuses it: what is returned is then settled already."""
         call = Call(loop=self._loop)
         call.dispatcher = self
@@ -108,8 +108,7 @@ class Dispatcher:
         call.deadline = deadline = _NEVER if timeout is None or timeout > _LONGEST else time.monotonic() + timeout
         waiting = self._waiting
         if (
-            self.closed is not None
-            or (self.methods is not None and method not in self.methods)
+            (self._known is not None and method not in self._known)
             or len(waiting) >= self._queue
             or (timeout is not None and not timeout > 0)  # NaN too
         ):
@@ -224,7 +223,7 @@ class Dispatcher:
         waiting, window, port = self._waiting, replica.window, replica.port
         first = waiting.popleft()
         calls = [first]
-        earliest = latest = first.deadline
+        latest = first.deadline
         if first.special is None and waiting and self._may_pack(port, first.method):
             most = frame_size(len(waiting) + 1, window.room(now), replicas, window.pace)
             while len(calls) < most and waiting:
@@ -234,11 +233,9 @@ class Dispatcher:
                 waiting.popleft()
                 if not call.done():
                     calls.append(call)
-                    if call.deadline < earliest:
-                        earliest = call.deadline
-                    elif call.deadline > latest:
+                    if call.deadline > latest:
                         latest = call.deadline
-        if earliest <= now:
+        if self._next_expiry <= now:
             for call in calls:
                 if call.deadline <= now:
                     self._expire(call, now)
@@ -266,7 +263,7 @@ class Dispatcher:
         if latest != _NEVER:
             meta["deadline_ms"] = max(1, int((latest - sent.at) * 1000))
         if sent.packed:
-            params: list[Any] = [call.params for call in calls]
+            params: Sequence[Any] = [call.params for call in calls]
             meta["batch"] = len(params)
         else:
             params = first.params
@@ -277,7 +274,7 @@ class Dispatcher:
                 if first.special.stream is not None:
                     meta["credit"] = first.special.stream.credit
         try:
-            buffers = port.session.request(first.method, params, meta, sent)
+            buffers = port.session.request(first.method, list(params), meta, sent)
         except LocalProtocolError as error:
             return self._refuse_unsendable(replica, sent, error)
         sent.number = port.session.last_id
@@ -305,7 +302,7 @@ class Dispatcher:
 
     def _send_cast(self, port: Port, call: Call) -> bool:
         try:
-            port.send(port.session.notify(call.method, call.params))
+            port.send(port.session.notify(call.method, list(call.params)))
         except LocalProtocolError as error:
             text = f"the arguments of {self.service}.{call.method} cannot be sent: {error}"
             call.fail(InvalidArgument(text, service=self.service, method=call.method, replica=port.replica))
@@ -385,7 +382,7 @@ class Dispatcher:
             for call in sent.calls:
                 self._settle_failed(call, answer.error, port)
         elif sent.packed:
-            for call, (error, result) in zip(sent.calls, _outcomes(answer.result, len(sent.calls)), strict=True):
+            for call, (error, result) in zip(sent.calls, outcomes(answer.result, len(sent.calls)), strict=True):
                 if error is not None:
                     self._settle_failed(call, error, port)
                 elif not call.done():
@@ -397,7 +394,7 @@ class Dispatcher:
                 if special.stream is not None:
                     special.stream.end()
                 if special.items is not None:
-                    result = _take_apart(_outcomes(result, special.items))
+                    result = take_apart(outcomes(result, special.items))
             call.set_result(result)
 
     def _settle_failed(self, call: Call, error: dict[str, Any], port: Port) -> None:
@@ -425,7 +422,7 @@ class Dispatcher:
 
     def add(self, port: Port) -> None:
         """A replica is ready."""
-        self.methods = port.methods
+        self.methods = self._known = port.methods
         self.ready.append(Replica(port, port.peer.concurrency))
         if self.methods is not None:  # calls were accepted before any worker could say what it has
             for call in self._waiting:
@@ -460,6 +457,7 @@ class Dispatcher:
     def close(self, why: str) -> None:
         """Accepts no more calls, and fails those that wait; those that a worker is at may finish."""
         self.closed = why
+        self._known = ()
         self.fail_waiting()
 
     def end(self) -> None:
@@ -504,33 +502,3 @@ class Dispatcher:
             if replica.port is port:
                 return replica
         return Replica(port, 1)
-
-
-def _outcomes(result: Any, count: int) -> list[list[Any]]:
-    """The `count` pairs [error, result] in the answer to a batch; where there are none such, errors that say so."""
-    if type(result) is not list or len(result) != count:
-        text = f"the worker answered a batch of {count} with {_counted(result)}, not with as many pairs [error, result]"
-        return [[{"code": "internal", "message": text}, None]] * count
-    for index, pair in enumerate(result):
-        if type(pair) is list and len(pair) == 2:
-            if pair[0] is None:
-                continue
-            try:
-                pair[0] = parse_error(pair[0])
-                continue
-            except InvalidMessage as error:
-                text = f"the worker's error for an item of a batch is none: {error}"
-        else:
-            text = f"the worker's outcome for an item of a batch is no pair [error, result]: {pair!r:.80}"
-        result[index] = [{"code": "internal", "message": text}, None]
-    return result
-
-
-def _take_apart(pairs: list[list[Any]]) -> tuple[list[Any], dict[int, dict[str, Any]]]:
-    """The results of a batch, and the errors in it by their place."""
-    errors = {index: error for index, (error, _) in enumerate(pairs) if error is not None}
-    return [result for _, result in pairs], errors
-
-
-def _counted(value: Any) -> str:
-    return f"{len(value)} outcomes" if type(value) is list else f"{value!r:.80}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any
 
 from mlports.core.batching import ChunkSize
-from mlports.errors import CallError, Overloaded, call_error
+from mlports.errors import CallError, InvalidArgument, Overloaded, call_error
 from mlports.runtime.call import Call, Progress, Special
 from mlports.runtime.service import Service
 
@@ -48,6 +48,13 @@ async def map_calls(
             try:
                 outcome = await call
             except CallError as error:
+                if count > 1 and _may_split(service, call, error):
+                    size.refused(count)
+                    halves = (call.params[: count // 2], call.params[count // 2 :])
+                    calls = [await _submit(service, method, half, batches, timeout) for half in halves]
+                    under_way[0] = (calls[1], len(halves[1]), time.monotonic())
+                    under_way.appendleft((calls[0], len(halves[0]), time.monotonic()))
+                    continue
                 if not return_exceptions:
                     raise
                 results += [error] * count
@@ -66,7 +73,7 @@ async def map_calls(
                 call.exception()  # seen: another one's error is raised
 
 
-async def _submit(service: Service, method: str, chunk: list[Any], batches: bool, timeout: float | None) -> Call:
+async def _submit(service: Service, method: str, chunk: Sequence[Any], batches: bool, timeout: float | None) -> Call:
     while True:
         if batches:
             call = service.dispatcher.call(method, chunk, timeout, Special(items=len(chunk)))
@@ -75,6 +82,17 @@ async def _submit(service: Service, method: str, chunk: list[Any], batches: bool
         if not (call.done() and isinstance(call.exception(), Overloaded)):
             return call
         await asyncio.sleep(_PATIENCE)
+
+
+def _may_split(service: Service, call: Call, error: CallError) -> bool:
+    """Whether to try it with fewer items at a time: they may fit, or the one that is at fault then fails alone.
+
+    Only when nothing was done yet, or it may be done again.
+    """
+    if isinstance(error, InvalidArgument):
+        return call.request is None
+    info = (service.dispatcher.methods or {}).get(call.method)
+    return error.code == "resource_exhausted" and info is not None and info.idempotent
 
 
 def _with_errors(

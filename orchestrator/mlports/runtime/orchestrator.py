@@ -109,6 +109,7 @@ class Orchestrator:
                 raise
             finally:
                 self._state = "stopped"
+                self._events.close()
                 if not self._stopped.done():
                     self._stopped.set_result(None)
         elif self._state == "stopping":
@@ -143,9 +144,9 @@ class Orchestrator:
             service, method = self._routes.get(target) or self._find(target)
         except CallError as error:
             return self._failed(error)
-        seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
+        seconds: Any = service.config.timeout if timeout is CONFIGURED else timeout
         special = None if progress is None else Special(progress=progress)
-        return service.dispatcher.call(method, list(params), seconds, special)
+        return service.dispatcher.call(method, params, seconds, special)
 
     async def map(
         self,
@@ -178,7 +179,7 @@ class Orchestrator:
         except CallError as error:
             stream.fail(error)
             return stream
-        stream.call = service.dispatcher.call(method, list(params), timeout, Special(stream=stream))
+        stream.call = service.dispatcher.call(method, params, timeout, Special(stream=stream))
         return stream
 
     def cast(self, target: str, /, *params: Any) -> None:
@@ -187,7 +188,7 @@ class Orchestrator:
         Raises the `CallError` that is known at once, such as `UnknownMethod` or `ServiceDown`.
         """
         service, method = self._routes.get(target) or self._find(target)
-        call = service.dispatcher.call(method, list(params), None, Special(cast=True))
+        call = service.dispatcher.call(method, params, None, Special(cast=True))
         if call.done():
             call.result()
 
@@ -203,7 +204,10 @@ class Orchestrator:
         }
 
     def events(self, recent: bool = False) -> AsyncIterator[Event]:
-        """What happens from now on (with `recent`, the last 1,000 events first): deaths with their verdicts, logs, …"""
+        """What happens from now on (with `recent`, the last 1,000 events first): deaths with their verdicts, logs, …
+
+        It ends when the orchestrator has stopped.
+        """
         return self._events.follow(recent)
 
     @property

@@ -44,7 +44,7 @@ Shutdown = float | Literal["brutal_kill", "infinity"]
 
 _READ_SIZE = 64 * 1024  # a larger buffer would be mapped and unmapped by the allocator for every read
 _READS_IN_A_ROW = 8  # of one large frame, before other ports get their turn
-_WRITE_SIZE = 1024 * 1024
+_WRITE_SIZE = 256 * 1024
 _MOST_VECTORS = 512
 _HIGH_WATER = 1024 * 1024  # bytes waiting to be written from which on a port takes no more requests
 _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
@@ -307,7 +307,7 @@ class Port:
         self._expect_exit("closed its stdout and went on running")
 
     def _expect_exit(self, otherwise: str) -> None:
-        """Its exit tells best why it closed a pipe. One that goes on is of no use, and killed, unless it is stopping."""
+        """Its exit tells best why it closed a pipe. One that goes on is killed, unless it is being stopped."""
         if self._process.status is None and self.state != "stopping":
             self._timers.append(self._loop.call_later(_CLOSED_GRACE, self._fail, "closed", otherwise))
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from mlports.core.verdict import describe_status
 from mlports.errors import ScriptFailed, ScriptTimedOut
 
+_LAST_WORDS = 0.5  # seconds for reading what a program that was killed had printed
+
 # What runs a file of this kind, when the file is not a program itself.
 _INTERPRETERS: Mapping[str, Sequence[str]] = {
     ".py": [sys.executable],
@@ -105,7 +107,7 @@ def run_script(
         except subprocess.TimeoutExpired:
             late = True
             _kill_group(process.pid)
-            stdout, stderr = process.communicate()
+            stdout, stderr = _last_words(process)
         except BaseException:
             _kill_group(process.pid)
             raise
@@ -121,6 +123,18 @@ def run_script(
         told = f"{name} {describe_status(process.returncode)}" + (f"; its last words on stderr:{last}" if last else "")
         raise ScriptFailed(told, process.returncode, stdout, stderr)
     return ScriptResult(tuple(command), process.returncode, stdout, stderr, seconds)
+
+
+def _last_words(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a program that was killed had printed. One that left its process group may hold its outputs open."""
+    try:
+        return process.communicate(timeout=_LAST_WORDS)
+    except subprocess.TimeoutExpired as held:
+        return _as_text(held.stdout), _as_text(held.stderr)
+
+
+def _as_text(data: bytes | str | None) -> str:
+    return data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data or ""
 
 
 def _kill_group(pid: int) -> None:
