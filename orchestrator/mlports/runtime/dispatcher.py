@@ -378,6 +378,15 @@ class Dispatcher:
         replica.window.answered(sent.weight, now)
         replica.answered += sent.weight
         self.answered += sent.weight
+        try:
+            self._settle(sent, answer, port)
+        except Exception as error:  # a fault of ours, which nobody foresaw: no caller may wait for ever because of it
+            for call in sent.calls:
+                text = f"the answer of {self.service}.{call.method} could not be taken in: {error!r}"
+                call.fail(CallError(text, code="internal", service=self.service, method=call.method))
+            raise
+
+    def _settle(self, sent: Sent, answer: Answered, port: Port) -> None:
         if answer.error is not None:
             for call in sent.calls:
                 self._settle_failed(call, answer.error, port)

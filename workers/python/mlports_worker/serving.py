@@ -9,12 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
-import sys
-import threading
-import traceback
 from collections import deque
-from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Callable, NamedTuple
 
@@ -37,6 +32,7 @@ from .collector import CollectorPaused
 from .connection import Connection, HostGone
 from .context import Context, _current
 from .failures import CallFailed, Cancelled, Failure, error_of, sendable
+from .handler_loop import HandlerLoop
 from .handlers import Handler
 from .stdio import Channel
 
@@ -96,7 +92,7 @@ class Server:
         self._jobs: deque[Job | HelloAsked | Notification] = deque()
         self._contexts: dict[int, Context] = {}  # requests that are open, by id
         self._stopping = False
-        self._loop: _HandlerLoop | None = None
+        self._loop: HandlerLoop | None = None
 
     # -- the main thread
 
@@ -160,7 +156,7 @@ class Server:
         if self._same_max_frame:
             self.session.decoder.max_frame = asked.hello.max_frame
         if any(handler.is_async for handler in self._handlers.values()) or inspect.iscoroutinefunction(self._setup):
-            self._loop = _HandlerLoop()
+            self._loop = HandlerLoop()
         if self._setup is not None:
             if inspect.iscoroutinefunction(self._setup):
                 assert self._loop is not None
@@ -227,21 +223,22 @@ class Server:
     def _stream(self, job: Job, generator: Any) -> Any:
         """Sends what the generator yields, within credit, and gives what it returns; without credit, all items."""
         number, context, connection = job.number, job.context, self.connection
-        if self.session.allowance(number) is None:
-            return list(generator)
+        collected: list[Any] | None = [] if self.session.allowance(number) is None else None
         try:
             while True:
-                if context.cancelled:
-                    raise Cancelled
+                context.check()
                 try:
                     value = next(generator)
                 except StopIteration as stop:
-                    return stop.value
+                    return stop.value if collected is None else collected
+                connection.steps += 1
+                if collected is not None:
+                    collected.append(value)
+                    continue
                 connection.wait_until(lambda: self.session.allowance(number) or context.cancelled)
                 if not self.session.allowance(number):
                     raise Cancelled("nobody takes the stream's items any more")
                 connection.send(self.session.item, number, value)
-                connection.steps += 1
         finally:
             generator.close()
 
@@ -469,95 +466,6 @@ class Server:
 
     def _report(self, number: int, done: float, total: float | None, text: str) -> None:
         self.connection.send(self.session.notify, "$/progress", [number, done, total, text])
-
-
-class _HandlerLoop:
-    """An event loop on a thread of its own, for async handlers."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._credit: asyncio.Event
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._flushing = False
-        self._thread = threading.Thread(target=self._run, name="mlports-async", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self._credit = asyncio.Event()  # here, because Python 3.9 ties it to the thread's loop
-        try:
-            self.loop.run_forever()
-        except BaseException as end:
-            _end_process(end)  # it would end this thread alone, and every call would wait for ever
-
-    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Runs a coroutine; gives a `concurrent.futures.Future`."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-
-    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
-        """Runs a job's coroutine, to be cancelled when its caller cancels."""
-
-        def begin() -> None:
-            task = self.loop.create_task(coroutine)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-            def cancel() -> None:
-                self.loop.call_soon_threadsafe(task.cancel)
-
-            context._on_cancel = cancel
-
-        self.loop.call_soon_threadsafe(begin)
-
-    def wake(self) -> None:
-        """Says, from the reading thread, that credit came."""
-        self.loop.call_soon_threadsafe(self._credit.set)
-
-    async def credit(self) -> None:
-        """Waits until any credit comes."""
-        self._credit.clear()
-        await self._credit.wait()
-
-    def flush_soon(self, connection: Connection) -> None:
-        """Writes at the end of this turn of the loop what its tasks have answered."""
-        if not self._flushing:
-            self._flushing = True
-            self.loop.call_soon(self._flush, connection)
-
-    def _flush(self, connection: Connection) -> None:
-        self._flushing = False
-        try:
-            connection.flush()
-        except HostGone:
-            connection.ended = True
-        connection.wake_waiters()
-
-    def close(self) -> None:
-        """Lets the jobs that are under way end, and stops the thread."""
-
-        async def finish() -> None:
-            while self._tasks:
-                await asyncio.wait(set(self._tasks))
-
-        self.submit(finish()).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
-def _end_process(end: BaseException) -> None:
-    """Does from another thread what an exception that nobody catches does on the main thread."""
-    status = 1
-    if not isinstance(end, SystemExit):
-        traceback.print_exception(type(end), end, end.__traceback__)
-    elif end.code is None or isinstance(end.code, int):
-        status = end.code or 0
-    else:
-        sys.stderr.write(f"{end.code}\n")
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(status & 0xFF)
 
 
 def _pair_of(handler: Handler, params: Any) -> list[Any]:

@@ -26,8 +26,8 @@ class Worker:
 
     `name` is what the worker calls itself. `concurrency` is how many requests it works on at the same time: 1 unless
     there are async handlers, 64 if there are; plain handlers run one after the other, on the main thread.
-    `max_frame` is the longest frame, in bytes, that it accepts; left out, the same as the orchestrator accepts, which is
-    the service's `max_frame` (64 MiB unless configured).
+    `max_frame` is the longest frame, in bytes, that it accepts; left out, the same as the orchestrator accepts, which
+    is the service's `max_frame` (64 MiB unless configured).
     """
 
     def __init__(self, name: str, concurrency: int | None = None, max_frame: int | None = None) -> None:

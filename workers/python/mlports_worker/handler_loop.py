@@ -1,0 +1,104 @@
+"""Where async handlers run: an event loop on a thread of its own, beside the main thread with the plain ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from .connection import Connection, HostGone
+from .context import Context
+
+
+class HandlerLoop:
+    """An event loop on a thread of its own, for async handlers."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._credit: asyncio.Event
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flushing = False
+        self._thread = threading.Thread(target=self._run, name="mlports-async", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self._credit = asyncio.Event()  # here, because Python 3.9 ties it to the thread's loop
+        try:
+            self.loop.run_forever()
+        except BaseException as end:
+            _end_process(end)  # it would end this thread alone, and every call would wait for ever
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Runs a coroutine; gives a `concurrent.futures.Future`."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        """Runs a job's coroutine, to be cancelled when its caller cancels."""
+
+        def begin() -> None:
+            task = self.loop.create_task(coroutine)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+            def cancel() -> None:
+                self.loop.call_soon_threadsafe(task.cancel)
+
+            context._on_cancel = cancel
+
+        self.loop.call_soon_threadsafe(begin)
+
+    def wake(self) -> None:
+        """Says, from the reading thread, that credit came."""
+        self.loop.call_soon_threadsafe(self._credit.set)
+
+    async def credit(self) -> None:
+        """Waits until any credit comes."""
+        self._credit.clear()
+        await self._credit.wait()
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Writes at the end of this turn of the loop what its tasks have answered."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush, connection)
+
+    def _flush(self, connection: Connection) -> None:
+        self._flushing = False
+        try:
+            connection.flush()
+        except HostGone:
+            connection.ended = True
+        connection.wake_waiters()
+
+    def close(self) -> None:
+        """Lets the jobs that are under way end, and stops the thread."""
+
+        async def finish() -> None:
+            while self._tasks:
+                await asyncio.wait(set(self._tasks))
+
+        self.submit(finish()).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+def _end_process(end: BaseException) -> None:
+    """Does from another thread what an exception that nobody catches does on the main thread."""
+    status = 1
+    if not isinstance(end, SystemExit):
+        traceback.print_exception(type(end), end, end.__traceback__)
+    elif end.code is None or isinstance(end.code, int):
+        status = end.code or 0
+    else:
+        sys.stderr.write(f"{end.code}\n")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status & 0xFF)
