@@ -153,11 +153,12 @@ def test_a_stream_gives_its_messages_and_its_fault_however_it_is_cut(vector: dic
 
 
 @pytest.mark.parametrize(
-    "vector", [vector for vector in VECTORS if vector.get("encode")], ids=lambda vector: vector["name"]
+    "vector",
+    # Python's datetime holds microseconds; the vector with nanoseconds is optional.
+    [vector for vector in VECTORS if vector.get("encode") and vector["name"] != "timestamp-64-nanoseconds"],
+    ids=lambda vector: vector["name"],
 )
 def test_encoding_the_messages_gives_the_stream(vector: dict[str, Any]) -> None:
-    if vector["name"] == "timestamp-64-nanoseconds":
-        pytest.skip("Python's datetime holds microseconds; the vector is optional")
     codec = Codec(ndarray=True)
     stream = b"".join(bytes(part) for said in vector["messages"] for part in codec.encode(native_message(said)))
     assert stream.hex() == vector["hex"]

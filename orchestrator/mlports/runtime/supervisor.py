@@ -65,6 +65,11 @@ class ServiceSupervisor:
         self.service.kill_all()
         self._settle()
 
+    async def gone(self) -> None:
+        """Returns when no process of the service is left."""
+        await self._stop_children(list(range(self._config.replicas)), "it was killed")
+        self.service.end()
+
     def _carry_out(self, instructions: list[Instruction]) -> None:
         stops = []
         for instruction in instructions:
