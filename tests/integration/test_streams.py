@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,15 @@ def is_ahead(made: Path, count: int) -> bool:
     return len(marks(made)) >= count
 
 
+async def leaves(stream: AsyncIterator[Any], *, broken: bool) -> None:
+    """Reads five items, and leaves the loop by a `break` or an error."""
+    async for item in stream:
+        if item == 5:
+            if broken:
+                raise ZeroDivisionError
+            break
+
+
 async def taken(stream: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in stream]
 
@@ -178,36 +188,48 @@ async def test_a_reader_that_stops_holds_the_worker(orch: Orchestrator, service:
 
 
 @both
-@pytest.mark.parametrize("how", ["break", "aclose", "with", "cancel"])
+@pytest.mark.parametrize("how", ["break", "aclose", "with", "cancel", "error"])
 async def test_leaving_early_ends_the_generator(orch: Orchestrator, service: str, how: str, tmp_path: Path) -> None:
     stream = orch.stream(f"{service}.watched", str(tmp_path), 1_000_000)
-    if how == "break":
-        async for item in stream:
-            if item == 5:
-                break
-        await stream.aclose()
-    elif how == "aclose":
+    if how == "aclose":
         assert await anext(stream) == 0
         await stream.aclose()
         await stream.aclose()
+        assert await taken(stream) == []
     elif how == "with":
         async with stream as items:
             assert await anext(items) == 0
-    else:
+        assert await taken(stream) == []
+    elif how == "cancel":
+        assert await anext(stream) == 0
         reading = asyncio.create_task(taken(stream))
-        await until((tmp_path / "made").exists, "it began")
+        await asyncio.sleep(0)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
+        assert await taken(stream) == []
+    else:
+        del stream
+        with suppress(ZeroDivisionError):
+            await leaves(orch.stream(f"{service}.watched", str(tmp_path), 1_000_000), broken=how == "error")
     await until(lambda: "finally" in marks(tmp_path / "ended"), "the generator's finally ran")
-    # Nothing more comes of it, and the worker is free.
-    assert await taken(stream) == []
     assert await orch.call(f"{service}.echo", 1) == 1
 
 
-async def test_a_stream_that_nobody_reads_is_ended_when_its_reader_is_gone(orch: Orchestrator, tmp_path: Path) -> None:
-    async with orch.stream("plain.watched", str(tmp_path), 1000):
+@pytest.mark.parametrize("how", ["forgotten", "left", "cancelled before it could begin"])
+async def test_a_stream_that_nobody_reads_is_ended(orch: Orchestrator, how: str, tmp_path: Path) -> None:
+    if how == "left":
+        async with orch.stream("plain.watched", str(tmp_path), 1000):
+            await until((tmp_path / "made").exists, "it began")
+    else:
+        stream = orch.stream("plain.watched", str(tmp_path), 1000)
         await until((tmp_path / "made").exists, "it began")
+        if how != "forgotten":
+            reading = asyncio.create_task(taken(stream))
+            reading.cancel()
+            await asyncio.wait([reading])
+            del reading
+        del stream
     await until(lambda: "finally" in marks(tmp_path / "ended"), "the generator's finally ran")
 
 

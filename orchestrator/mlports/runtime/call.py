@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlports.errors import CallError
@@ -27,7 +28,7 @@ class Special(NamedTuple):
 
     items: int | None = None
     cast: bool = False
-    stream: Stream | None = None
+    stream: StreamItems | None = None
     progress: Progress | None = None
 
 
@@ -65,7 +66,7 @@ class Call(asyncio.Future[Any]):
                 self.exception()  # seen: the stream tells it to whoever reads on
 
     @property
-    def stream(self) -> Stream | None:
+    def stream(self) -> StreamItems | None:
         """Where the items of its answer go."""
         return self.special.stream if self.special is not None else None
 
@@ -89,68 +90,84 @@ class Sent:
         self.end = -1
 
 
-class Stream:
-    """The items of a streamed answer, for one reader: `async for item in stream`.
-
-    At most 32 items wait here; a reader that stops holds the worker. Leaving the loop early, or `aclose()`, cancels the
-    call. After the items that had arrived, an error is raised once.
-    """
-
-    def __init__(self) -> None:
-        self._items: deque[Any] = deque()
-        self._arrived = asyncio.Event()
-        self._error: BaseException | None = None
-        self._ended = False
-        self._taken = 0
-        self.call: Call | None = None
-        self.give_credit: Callable[[int], None] | None = None
+class StreamItems:
+    """The items of a streamed answer that have arrived and not been read yet: at most 32, by credit."""
 
     credit = _CREDIT
 
+    def __init__(self) -> None:
+        self.waiting: deque[Any] = deque()
+        self.ended = False
+        self.error: BaseException | None = None
+        self.arrived = asyncio.Event()
+        self.give_credit: Callable[[int], None] | None = None
+
     def add(self, item: Any) -> None:
         """An item arrived."""
-        self._items.append(item)
-        self._arrived.set()
+        self.waiting.append(item)
+        self.arrived.set()
 
     def end(self) -> None:
         """No more items follow."""
-        self._ended = True
-        self._arrived.set()
+        self.ended = True
+        self.arrived.set()
 
     def fail(self, error: BaseException) -> None:
         """No more items follow, because of an error."""
-        self._error = error
+        self.error = error
         self.end()
+
+
+class Stream:
+    """The items of a streamed answer, for one reader: `async for item in stream`.
+
+    A reader that stops holds the worker. Leaving the loop early, `aclose()`, or letting go of the stream cancels the
+    call. After the items that had arrived, an error is raised once.
+    """
+
+    # The call knows of the items alone, so that a stream which its reader has let go of is nobody's.
+    def __init__(self, items: StreamItems, call: Call | None) -> None:
+        self._items = items
+        self._call = call
+        self._taken = 0
 
     def __aiter__(self) -> Stream:
         return self
 
     async def __anext__(self) -> Any:
-        while not self._items:
-            if self._ended:
-                error, self._error = self._error, None
+        items = self._items
+        while not items.waiting:
+            if items.ended:
+                error, items.error = items.error, None
                 if error is not None:
                     raise error
                 raise StopAsyncIteration
-            self._arrived.clear()
+            items.arrived.clear()
             try:
-                await self._arrived.wait()
+                await items.arrived.wait()
             except asyncio.CancelledError:
                 await self.aclose()
                 raise
-        item = self._items.popleft()
+        item = items.waiting.popleft()
         self._taken += 1
-        if self._taken >= _CREDIT // 2 and self.give_credit is not None and not self._ended:
-            self.give_credit(self._taken)
+        if self._taken >= _CREDIT // 2 and items.give_credit is not None and not items.ended:
+            items.give_credit(self._taken)
             self._taken = 0
         return item
 
     async def aclose(self) -> None:
         """Tells the worker that nobody reads any more."""
-        self._ended = True
-        self._items.clear()
-        if self.call is not None and not self.call.done():
-            self.call.cancel()
+        self._items.ended = True
+        self._items.waiting.clear()
+        if self._call is not None:
+            self._call.cancel()
+
+    def __del__(self) -> None:
+        call = self._call
+        if call is not None and not call.done():
+            with suppress(RuntimeError):  # the loop is closed
+                # Not at once: the garbage collector may be in any thread.
+                call.get_loop().call_soon_threadsafe(call.cancel)
 
     async def __aenter__(self) -> Stream:
         return self

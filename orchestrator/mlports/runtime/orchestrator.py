@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownService
-from mlports.runtime.call import Progress, Special, Stream
+from mlports.runtime.call import Progress, Special, Stream, StreamItems
 from mlports.runtime.mapping import map_calls
 from mlports.runtime.service import Service
 from mlports.runtime.supervisor import ServiceSupervisor
@@ -106,6 +106,7 @@ class Orchestrator:
             except BaseException:  # cancelled: nothing may be left behind all the same
                 for supervisor in self._supervisors.values():
                     supervisor.kill()
+                await asyncio.gather(*(supervisor.gone() for supervisor in self._supervisors.values()))
                 raise
             finally:
                 self._state = "stopped"
@@ -173,14 +174,13 @@ class Orchestrator:
 
         Raises, while it is iterated, what `call` would.
         """
-        stream = Stream()
+        items = StreamItems()
         try:
             service, method = self._routes.get(target) or self._find(target)
         except CallError as error:
-            stream.fail(error)
-            return stream
-        stream.call = service.dispatcher.call(method, params, timeout, Special(stream=stream))
-        return stream
+            items.fail(error)
+            return Stream(items, None)
+        return Stream(items, service.dispatcher.call(method, params, timeout, Special(stream=items)))
 
     def cast(self, target: str, /, *params: Any) -> None:
         """Sends a message that nobody answers: it is not retried, and lost with a worker that dies.

@@ -176,6 +176,7 @@ class Port:
     def _stay_awake(self) -> None:
         if self.session.asked:
             if time.monotonic() - self._asked_at < _QUICK:
+                os.sched_yield()  # the worker may be waiting for this very processor
                 self._loop.call_soon(self._stay_awake)
             else:
                 self._quick_trips = False
