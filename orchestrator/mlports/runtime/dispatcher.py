@@ -122,7 +122,7 @@ class Dispatcher:
             self._expect_expiry(deadline)
         if not self._pump_scheduled:
             # The first call of a burst leaves at once; those that follow in the same turn of the loop leave together.
-            if len(waiting) == 1 and not any([replica.window.in_flight for replica in self.ready]):
+            if len(waiting) == 1 and not any(replica.window.in_flight for replica in self.ready):
                 self.pump()
             if waiting:
                 self._pump_scheduled = True
