@@ -340,8 +340,10 @@ async def test_a_call_of_a_stream_method_gives_the_list(orch: Orchestrator, serv
 
 
 @both
-async def test_a_stream_of_a_plain_method_has_no_items(orch: Orchestrator, service: str) -> None:
-    assert await taken(orch.stream(f"{service}.echo", 1)) == []
+async def test_a_stream_of_a_plain_method_is_refused(orch: Orchestrator, service: str) -> None:
+    with pytest.raises(UnknownMethod, match=r"echo does not stream: it is called, and answers once"):
+        await anext(orch.stream(f"{service}.echo", 1))
+    assert await orch.call(f"{service}.echo", 1) == 1
 
 
 @both

@@ -245,6 +245,11 @@ class Dispatcher:
                 return False
         if first.special is not None and first.special.cast:
             return self._send_cast(port, first)
+        if first.stream is not None and self.methods is not None and not self.methods[first.method].stream:
+            self.failed += 1
+            text = f"{self.service}.{first.method} does not stream: it is called, and answers once"
+            first.fail(UnknownMethod(text, service=self.service, method=first.method))
+            return False
         return self._send(replica, Sent(calls, len(calls) > 1, now), latest)
 
     def _may_pack(self, port: Port, method: str) -> bool:
