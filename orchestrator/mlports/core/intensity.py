@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 
 class RestartIntensity:
     """The restarts of late, newest last. `now` is in whole seconds, from any clock that never goes back.
@@ -14,10 +16,12 @@ class RestartIntensity:
             raise ValueError(f"intensity must be at least 0 and period at least 1, not {intensity} in {period}")
         self.intensity = intensity
         self.period = period
-        self._restarts: list[int] = []
+        self._restarts: deque[int] = deque()
 
     def allow(self, now: int) -> bool:
         """Counts a restart at `now`; says whether the supervisor may go on."""
-        self._restarts = [at for at in self._restarts if at >= now - self.period]
-        self._restarts.append(now)
-        return len(self._restarts) <= self.intensity
+        restarts, oldest = self._restarts, now - self.period
+        while restarts and restarts[0] < oldest:
+            restarts.popleft()
+        restarts.append(now)
+        return len(restarts) <= self.intensity

@@ -1,0 +1,1 @@
+"""What is shipped for tests and for trying things out."""
