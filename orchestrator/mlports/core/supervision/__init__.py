@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlports.core.supervision.api import (
+    Again,
     AlreadyPresent,
     AlreadyStarted,
     Ask,
@@ -45,6 +46,7 @@ from mlports.core.supervision.specs import (
 
 __all__ = [
     "TRANSITIONS",
+    "Again",
     "AlreadyPresent",
     "AlreadyStarted",
     "Ask",

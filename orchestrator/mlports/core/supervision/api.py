@@ -50,6 +50,13 @@ class SetTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Say `try_again(child)` behind everything that waits to be told already."""
+
+    child: ChildId | Pid
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Something that people want to know: OTP's supervisor report. `reason` is an exit's or a failed start's."""
 
@@ -78,7 +85,7 @@ class Reply:
     result: Result
 
 
-Instruction = Launch | Ask | Kill | SetTimer | Report | Up | End | Reply
+Instruction = Launch | Ask | Kill | SetTimer | Again | Report | Up | End | Reply
 
 # --- Results
 

@@ -14,8 +14,8 @@ The rules
   order, those that had been stopped before too. Their ends that were already waiting are not counted.
 - A restart is counted at its beginning. If more than `intensity` are counted within `period`, the child is given up,
   and the supervisor ends with `shutdown`: an end like any other for its own supervisor, which may restart it.
-- If a child does not start in a restart, it is `restarting`; those before it stay up. A retry waits behind everything
-  that was told before. It is a restart in full because of that child, and counted; unless the child was stopped, or
+- If a child does not start in a restart, it is `restarting`; those before it stay up. A retry (`Again`) waits behind
+  everything that the driver has to tell already. It is a restart in full because of that child, and counted; unless the child was stopped, or
   restarted with others, before its turn came.
 - To stop a child is to ask, to wait as long as its `shutdown` says, and then to kill. What it ended with is reported
   unless it was to be expected. The children of a simple_one_for_one are all asked first, and have one timer.
@@ -36,6 +36,7 @@ from typing import Any, Literal, NamedTuple
 
 from mlports.core.intensity import RestartIntensity
 from mlports.core.supervision.api import (
+    Again,
     AlreadyPresent,
     AlreadyStarted,
     Ask,
@@ -85,14 +86,14 @@ TRANSITIONS = (
     Transition("starting", "started or ignored, the last", "Up at first, Reply to a call", "ready"),
     Transition("starting", "start_failed at first", "Report, Ask or Kill the last that was started", "stopping"),
     Transition("starting", "start_failed at first, none was started", "Report, End", "ended"),
-    Transition("starting", "start_failed in a restart", "Report, a retry waits its turn", "ready"),
+    Transition("starting", "start_failed in a restart", "Report, Again", "ready"),
     Transition("starting", "start_failed in a call", "Reply StartError", "ready"),
     Transition("ready", "exited, to be restarted", "Report, Launch", "starting"),
     Transition("ready", "exited, to be restarted with others", "Report, Ask or Kill the last of them", "stopping"),
     Transition("ready", "exited, restarted too often or significant", "Report, Ask or Kill the last", "stopping"),
     Transition("ready", "exited, restarted too often or significant, the last child", "Report, End", "ended"),
     Transition("ready", "exited, not restarted, or a stranger", "Report if abnormal", "ready"),
-    Transition("ready", "a retry's turn", "as for exited, to be restarted", "starting"),
+    Transition("ready", "try_again of a restarting child", "as for exited, to be restarted", "starting"),
     Transition("ready", "start_child or restart_child", "Launch", "starting"),
     Transition("ready", "terminate_child of a running child", "Ask or Kill", "stopping"),
     Transition("ready", "any other call", "Reply", "ready"),
@@ -216,8 +217,8 @@ class Supervisor:
         elif self._job == "restart":
             child.restarting = True
             self._to_start.clear()
-            self._waiting.append(_Message(self._retry, (child, child.pid)))
             self._out.append(Report("start_error", child.spec.id, reason))
+            self._out.append(Again(child.pid if self._simple else child.spec.id))
             self.phase = "ready"
         elif self._job == "restart_child":
             self._reply(StartError(reason))
@@ -248,6 +249,10 @@ class Supervisor:
         if self.phase == "stopping" and timer == self._timer:
             self._out.extend(Kill(pid) for pid in self._asked)
         return self._turn()
+
+    def try_again(self, child: ChildId | Pid, now: int) -> list[Instruction]:
+        """What an `Again` asked for."""
+        return self._tell(_Message(self._retry, (child,)), now)
 
     def stop(self, reason: Reason, now: int) -> list[Instruction]:
         """The supervisor's own supervisor asks it to stop, or has ended with this reason."""
@@ -363,10 +368,10 @@ class Supervisor:
         if child.spec.significant and self._shuts_down():
             self._end("shutdown")
 
-    def _retry(self, child: _Child, pid: Pid | None) -> None:
-        known = self._by_pid.get(pid) if self._simple else self._children.get(child.spec.id)
-        if known is not None and known.restarting:
-            self._restart(known)
+    def _retry(self, name: ChildId | Pid) -> None:
+        child = (self._by_pid if self._simple else self._children).get(name)
+        if child is not None and child.restarting:
+            self._restart(child)
 
     def _restart(self, child: _Child) -> None:
         if not self._intensity.allow(self._now // 1000):

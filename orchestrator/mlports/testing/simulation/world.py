@@ -55,12 +55,18 @@ class Process:
         self.parent = parent
         self.group = group
         self.alive = True
+        self.doomed = False
         self.reason: Reason = "normal"
         self.name = world.named(self)
 
     def signal(self, reason: Reason) -> None:
         """Its supervisor asks it to stop, or has ended, with this reason."""
         raise NotImplementedError
+
+    def kill(self) -> None:
+        """It will do nothing any more, and ends when it would be woken."""
+        self.doomed = True
+        self.world.soon(self.die, "killed")
 
     def die(self, reason: Reason) -> None:
         """It ends."""
@@ -80,7 +86,7 @@ class Worker(Process):
         self.stopping = False
 
     def signal(self, reason: Reason) -> None:
-        if not self.alive or self.stopping or self.manners.stubborn:
+        if not self.alive or self.doomed or self.stopping or self.manners.stubborn:
             return
         if self.manners.slow:
             self.stopping = True
@@ -149,17 +155,17 @@ class Node(Process):
 
     def tell(self, method: Callable[..., list[Instruction]], *args: object) -> None:
         """Something for the machine, when its turn comes: a method of it, and the arguments but for the time."""
-        if self.alive:
+        if self.alive and not self.doomed:
             self._inbox.append((method, args))
             self.world.soon(self._work)
 
     def exited(self, child: Process, reason: Reason) -> None:
         """A child has ended."""
         self.children.pop(child, None)
-        self.tell(self._told_exit, child, reason)
+        self.tell(self.machine.exited, child, reason)
 
     def signal(self, reason: Reason) -> None:
-        self.tell(self._told_stop, reason)
+        self.tell(self.machine.stop, reason)
 
     def resume(self) -> None:
         """It was suspended, and has not looked at anything since."""
@@ -175,36 +181,22 @@ class Node(Process):
             return
         super().die(reason)
         self._inbox.clear()
-        for child in reversed(self.children):
-            self.world.soon(child.signal, reason)
         if not self.up:
+            self.world.heed_orphans()
             self.world.log(f"sup_fail {self.id} {as_erlang(reason)}")
-        if self.parent is None:
-            return
-        if self.up:
+        elif self.parent is not None:
             self.parent.exited(self, reason)
-        else:
+        # OTP goes through the children in an order of the virtual machine's own; of a few it is mostly this one.
+        for child in reversed(self.children):
+            self.world.orphan(child, reason)
+        if self.parent is not None and not self.up:
             self.parent.children.pop(self, None)
-            self.parent.tell(self.parent.told_start_failed, reason)
-
-    def _told_exit(self, child: Process, reason: Reason, now: int) -> list[Instruction]:
-        return self.machine.exited(child, reason, now)
-
-    def _told_stop(self, reason: Reason, now: int) -> list[Instruction]:
-        return self.machine.stop(reason, now)
-
-    def told_started(self, child: Process, now: int) -> list[Instruction]:
-        """A child that is a supervisor is up."""
-        return self.machine.started(child, now)
-
-    def told_start_failed(self, reason: Reason, now: int) -> list[Instruction]:
-        """A child that is a supervisor did not come up."""
-        return self.machine.start_failed(reason, now)
+            self.parent.tell(self.parent.machine.start_failed, reason)
 
     def _work(self) -> None:
         # What comes in meanwhile has its own turn, after those who were woken before.
         for _ in range(len(self._inbox)):
-            if self.suspended or not self._inbox:
+            if self.suspended or self.doomed or not self._inbox:
                 return
             method, args = self._inbox.popleft()
             self._carry_out(method(*args, self.world.now))
@@ -213,6 +205,9 @@ class Node(Process):
         todo = deque(instructions)
         while todo:
             instruction = todo.popleft()
+            if isinstance(instruction, supervision.Launch | supervision.Report):
+                # These take a moment, in which those who lost their supervisor can act.
+                self.world.heed_orphans()
             if isinstance(instruction, supervision.Launch):
                 todo.extend(self._launch(instruction.start))
             elif isinstance(instruction, supervision.Report):
@@ -221,7 +216,9 @@ class Node(Process):
             elif isinstance(instruction, supervision.Ask):
                 self.world.soon(_process(instruction.pid).signal, "shutdown")
             elif isinstance(instruction, supervision.Kill):
-                _process(instruction.pid).die("killed")
+                _process(instruction.pid).kill()
+            elif isinstance(instruction, supervision.Again):
+                self.tell(self.machine.try_again, instruction.child)
             elif isinstance(instruction, supervision.SetTimer):
                 self.world.after(instruction.milliseconds, self._timed_out, instruction.timer)
             elif isinstance(instruction, supervision.Reply):
@@ -232,7 +229,7 @@ class Node(Process):
                 self.up = True
                 self.world.log(f"sup_up {self.name}")
                 if self.parent is not None:
-                    self.parent.tell(self.parent.told_started, self)
+                    self.parent.tell(self.parent.machine.started, self)
 
     def _timed_out(self, timer: int) -> None:
         if self.alive:
@@ -279,6 +276,7 @@ class World:
         self.held: Node | None = None
         """The supervisor that is held at a gate."""
         self._lives: dict[str, int] = {}
+        self._orphans: deque[tuple[Process, Reason]] = deque()
         self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
 
@@ -310,6 +308,17 @@ class World:
         self.failures[id] = (times - 1, mode)
         self.log(f"start_fail {id} {mode}")
         return mode
+
+    def orphan(self, child: Process, reason: Reason) -> None:
+        """A process's supervisor has ended with this reason."""
+        self._orphans.append((child, reason))
+        self.soon(self.heed_orphans)
+
+    def heed_orphans(self) -> None:
+        """Those who lost their supervisor learn of it."""
+        while self._orphans:
+            child, reason = self._orphans.popleft()
+            child.signal(reason)
 
     def soon(self, action: Callable[..., None], *args: object) -> None:
         """Does it after all that is to be done now."""
