@@ -14,6 +14,7 @@ from mlports.cli.exit_codes import EXPLAINED
 from mlports.cli.init import init
 from mlports.cli.run import run
 from mlports.cli.script import script
+from mlports.cli.simulate import simulate
 from mlports.cli.status import status, stop
 
 # Without rich's help and tracebacks, which take longer to load than most commands take to run.
@@ -64,3 +65,4 @@ app.command(cls=Command, short_help="Show the services and replicas.")(status)
 app.command(cls=Command, short_help="Show what happens, as it happens.")(events)
 app.command(cls=Command, short_help="Stop the orchestrator in order.")(stop)
 app.command(cls=Command, short_help="Run a program of any language once.", context_settings=_FOREIGN)(script)
+app.command(cls=Command, short_help="Play a supervision tree in virtual time.")(simulate)

@@ -15,8 +15,8 @@ The rules
 - A restart is counted at its beginning. If more than `intensity` are counted within `period`, the child is given up,
   and the supervisor ends with `shutdown`: an end like any other for its own supervisor, which may restart it.
 - If a child does not start in a restart, it is `restarting`; those before it stay up. A retry (`Again`) waits behind
-  everything that the driver has to tell already. It is a restart in full because of that child, and counted; unless the child was stopped, or
-  restarted with others, before its turn came.
+  all that the driver has to tell already. It is a restart in full because of that child, and counted; unless the child
+  was stopped, or restarted with others, before its turn came.
 - To stop a child is to ask, to wait as long as its `shutdown` says, and then to kill. What it ended with is reported
   unless it was to be expected. The children of a simple_one_for_one are all asked first, and have one timer.
 - A significant child that ends by itself and is not restarted ends the supervisor: if `auto_shutdown` is

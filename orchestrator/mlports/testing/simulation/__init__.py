@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mlports.testing.simulation.scenario import ScenarioError, play
+from mlports.testing.simulation.schedule import Crash, Moment, play_crashes, read_crashes
 
-__all__ = ["ScenarioError", "play"]
+__all__ = ["Crash", "Moment", "ScenarioError", "play", "play_crashes", "read_crashes"]
