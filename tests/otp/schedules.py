@@ -2,8 +2,9 @@
 
 A schedule is the lines of a scenario, see `mlports.testing.simulation.scenario`. Only what OTP does in one way is
 asked for. So: nothing hangs on which of two timers fires first; a supervisor is killed only if it has few children or
-none, since these then end in an order of the virtual machine's own; and two faults of OTP 25 are kept clear of: a child of a
-simple_one_for_one that ignores its restart, and `active` in count_children after one was terminated while restarting.
+none, since these then end in an order of the virtual machine's own; and two faults of OTP 25 are kept clear of: a child
+of a simple_one_for_one that ignores its restart, and `active` in count_children after one was terminated while it was
+restarting.
 """
 
 from __future__ import annotations

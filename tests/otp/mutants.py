@@ -1,0 +1,126 @@
+"""Faults put into the machine on purpose, to see that the traces show them."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import NamedTuple
+
+from mlports.core.supervision import machine
+from mlports.core.supervision.machine import Supervisor
+
+
+class Mutant(NamedTuple):
+    """A text that stands in the machine's source once, and what is put in its place."""
+
+    name: str
+    right: str
+    wrong: str
+
+
+MUTANTS = (
+    Mutant(
+        "a transient child is restarted after a normal end",
+        'kind == "transient" and not normal',
+        'kind == "transient"',
+    ),
+    Mutant(
+        "a permanent child is not restarted after a normal end",
+        'if kind == "permanent" or (kind == "transient" and not normal):',
+        'if kind in ("permanent", "transient") and not normal:',
+    ),
+    Mutant(
+        "a shutdown with a detail is abnormal",
+        'return reason in ("normal", "shutdown") or _is_shutdown_with_detail(reason)',
+        'return reason in ("normal", "shutdown")',
+    ),
+    Mutant("restarts are counted in milliseconds", "self._now // 1000", "self._now"),
+    Mutant("restarts are not counted", "if not self._intensity.allow(self._now // 1000):", "if False:"),
+    Mutant("rest_for_one restarts all", 'if strategy == "rest_for_one":', "if False:"),
+    Mutant(
+        "one_for_all restarts one", 'in ("one_for_one", "simple_one_for_one"):', 'in ("one_for_one", "one_for_all"):'
+    ),
+    Mutant(
+        "rest_for_one leaves the child itself out", "group[group.index(child) :]", "group[group.index(child) + 1 :]"
+    ),
+    Mutant(
+        "temporary children are started again with a group",
+        'for one in reversed(group) if one.spec.restart != "temporary"]',
+        "for one in reversed(group)]",
+    ),
+    Mutant("a group is started in reverse", "for one in reversed(group) if", "for one in group if"),
+    Mutant(
+        "children are stopped in the order of their start",
+        "self._to_stop = list(self._children.values())",
+        "self._to_stop = list(reversed(self._children.values()))",
+    ),
+    Mutant(
+        "waiting ends of stopped children are asked for again",
+        "            elif pid in self._deaths:\n                self._stopped(child, self._deaths.pop(pid))\n"
+        "            else:\n                self.phase",
+        "            else:\n                self.phase",
+    ),
+    Mutant("a failed restart is not tried again", "self._out.append(Again(", "(("),
+    Mutant(
+        "a failed restart leaves the child undefined",
+        "            child.restarting = True\n",
+        "            child.pid = None\n",
+    ),
+    Mutant("brutal_kill asks first", 'if shutdown == "brutal_kill":', 'if shutdown == "kill":'),
+    Mutant("a shutdown of 0 waits", "if shutdown == 0:", 'if shutdown == "never":'),
+    Mutant("nobody is killed when the time is over", "self._out.extend(Kill(pid) for", "self._out.extend(Ask(pid) for"),
+    Mutant("permanent children may end as they like", 'if spec.restart != "permanent":', "if True:"),
+    Mutant(
+        "any_significant waits for all",
+        'return auto == "any_significant"',
+        "return False",
+    ),
+    Mutant(
+        "all_significant does not see who is restarting",
+        "(one.restarting or one.pid is not None)",
+        "(one.pid is not None and not one.restarting)",
+    ),
+    Mutant("every child is significant", "if child.spec.significant and self._shuts_down():", "if self._shuts_down():"),
+    Mutant(
+        "a failed start_child is kept",
+        "self._reply(StartError(reason, None if self._simple else child.spec))",
+        "self._children[child.spec.id] = child; self._reply(StartError(reason, child.spec))",
+    ),
+    Mutant(
+        "a restarting child may be deleted",
+        "if child.restarting:\n            return Restarting()",
+        "if False:\n            return Restarting()",
+    ),
+    Mutant(
+        "which_children is in the order of the start",
+        "else reversed(self._children.values())",
+        "else self._children.values()",
+    ),
+    Mutant(
+        "restarting children count as active",
+        "if child.pid is not None and not child.restarting)",
+        "if child.pid is not None)",
+    ),
+    Mutant(
+        "an ignored temporary child is kept",
+        "            self._children.pop(child.spec.id, None)\n        self._after_start",
+        "            pass\n        self._after_start",
+    ),
+)
+
+
+def supervisor_with(mutant: Mutant) -> type[Supervisor]:
+    """The machine with this fault."""
+    assert machine.__file__ is not None
+    with open(machine.__file__, encoding="utf-8") as file:
+        source = file.read()
+    assert source.count(mutant.right) == 1, f"{mutant.name}: what it replaces stands {source.count(mutant.right)} times"
+    module = ModuleType(f"{machine.__name__}_mutant")
+    # Its annotations are looked up by the name of its module.
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(source.replace(mutant.right, mutant.wrong), machine.__file__, "exec"), vars(module))
+    finally:
+        del sys.modules[module.__name__]
+    found: type[Supervisor] = module.Supervisor
+    return found
