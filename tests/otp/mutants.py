@@ -31,8 +31,8 @@ MUTANTS = (
     ),
     Mutant(
         "a shutdown with a detail is abnormal",
-        'return reason in ("normal", "shutdown") or _is_shutdown_with_detail(reason)',
-        'return reason in ("normal", "shutdown")',
+        "normal = is_normal(reason)",
+        'normal = reason in ("normal", "shutdown")',
     ),
     Mutant("restarts are counted in milliseconds", "self._now // 1000", "self._now"),
     Mutant("restarts are not counted", "if not self._intensity.allow(self._now // 1000):", "if False:"),
@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant("brutal_kill asks first", 'if shutdown == "brutal_kill":', 'if shutdown == "kill":'),
     Mutant("a shutdown of 0 waits", "if shutdown == 0:", 'if shutdown == "never":'),
     Mutant("nobody is killed when the time is over", "self._out.extend(Kill(pid) for", "self._out.extend(Ask(pid) for"),
-    Mutant("permanent children may end as they like", 'if spec.restart != "permanent":', "if True:"),
+    Mutant("permanent children may end as they like", "if was_expected(child.spec, reason):", "if is_normal(reason):"),
     Mutant(
         "any_significant waits for all",
         'return auto == "any_significant"',

@@ -31,7 +31,8 @@ from mlports.core.supervision.api import (
     SupervisorEnded,
     Up,
 )
-from mlports.core.supervision.machine import TRANSITIONS, Phase, Supervisor, Transition, is_normal
+from mlports.core.supervision.machine import TRANSITIONS, Phase, Supervisor, Transition
+from mlports.core.supervision.reasons import is_normal
 from mlports.core.supervision.replicas import GiveUp, Instruction, OneForOne, Restart, Start, Stop
 from mlports.core.supervision.specs import (
     ChildId,

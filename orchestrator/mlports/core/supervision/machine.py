@@ -65,6 +65,7 @@ from mlports.core.supervision.api import (
     SupervisorEnded,
     Up,
 )
+from mlports.core.supervision.reasons import as_otp_sorts, is_normal, was_expected
 from mlports.core.supervision.specs import ChildId, ChildSpec, InvalidSpec, StartCall, SupervisorFlags, spec_from
 
 Phase = Literal["new", "starting", "ready", "stopping", "ended"]
@@ -486,7 +487,7 @@ class Supervisor:
 
     def _stopped(self, child: _Child, reason: Reason) -> None:
         self._delete(child)
-        if _was_expected(child.spec, reason):
+        if was_expected(child.spec, reason):
             return
         if self._simple and self._job == "end":
             self._last_words.append(reason)
@@ -495,7 +496,7 @@ class Supervisor:
 
     def _ended(self) -> None:
         if self._template is not None:
-            for reason in sorted(set(self._last_words), key=_as_otp_sorts):
+            for reason in sorted(set(self._last_words), key=as_otp_sorts):
                 self._out.append(Report("shutdown_error", self._template.id, reason))
         self.phase = "ended"
         self._out.append(End(self._end_reason))
@@ -597,28 +598,3 @@ class Supervisor:
             return
         child = self._children.get(name)
         self._reply(NotFound() if child is None else FoundSpec(child.spec))
-
-
-def is_normal(reason: object) -> bool:
-    """Whether an exit is one after which only a permanent child is restarted."""
-    return reason in ("normal", "shutdown") or _is_shutdown_with_detail(reason)
-
-
-def _is_shutdown_with_detail(reason: object) -> bool:
-    return isinstance(reason, tuple) and len(reason) == 2 and reason[0] == "shutdown"
-
-
-def _was_expected(spec: ChildSpec, reason: Reason) -> bool:
-    """Whether a child that was stopped ended as such a child should."""
-    if reason == "killed":
-        return spec.shutdown == "brutal_kill"
-    if spec.restart != "permanent":
-        return is_normal(reason)
-    return reason == "shutdown" and spec.shutdown != "brutal_kill"
-
-
-def _as_otp_sorts(reason: Reason) -> tuple[bool, int, str]:
-    """Words before tuples, short tuples before long ones."""
-    if isinstance(reason, tuple):
-        return True, len(reason), repr(reason)
-    return False, 0, reason
