@@ -374,7 +374,7 @@ class Session:
             return AnsweredTwice(f"{what} for request {number}, which was answered already")
         return UnknownId(f"{what} for request {number}, which was never made")
 
-    # -- helpers of both directions
+    # -- what both directions share
 
     def _encode(self, message: Message) -> list[Buffer]:
         buffers = self.codec.encode(message)
