@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import struct
 import sys
+from itertools import chain
 from typing import Any, Callable, Union
 
 import msgpack
@@ -25,6 +27,11 @@ from .ndarray import EXT_NDARRAY, decode_array, encode_array, is_array
 Buffer = Union[bytes, memoryview]
 
 EXT_SHARED_MEMORY, EXT_ARROW = 2, 3
+
+_PLAIN = frozenset([str, bytes, bytearray, int, float, bool, type(None)])
+_LISTS = frozenset([list, tuple])
+_CHECKED_DEPTH = 64
+_UTC = datetime.timezone.utc
 
 # Below this a copy costs less than the Python that avoids it.
 LARGE = 64 * 1024
@@ -61,6 +68,7 @@ class Codec:
         if _has_large_bytes(message):
             parts = _wrap_large_bytes(parts)
         try:
+            _check_items((message.error, message.result) if type(message) is Response else message.params, 0)
             payload: bytes = self._packer.pack(parts)
         except BaseException as error:
             self._packer.reset()
@@ -242,6 +250,36 @@ _SCALARS = {
     **{0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9},
     **{0xD4: 3, 0xD5: 4, 0xD6: 6, 0xD7: 10, 0xD8: 18},
 }
+
+
+def _check_items(items: Any, depth: int) -> None:
+    """Raises `Unencodable` for what the packer would take and the peer's decoder would not.
+
+    That is: a map's key that is an array there, and a time out of range.
+    """
+    kinds = set(map(type, items))
+    # Mostly there is nothing but plain values, or lists of them, as in a batch: found out without a step in Python each.
+    if kinds <= _PLAIN or (kinds <= _LISTS and set(map(type, chain.from_iterable(items))) <= _PLAIN):
+        return
+    if depth > _CHECKED_DEPTH:
+        return
+    for item in items:
+        if type(item) in _PLAIN:
+            continue
+        if isinstance(item, (list, tuple)):
+            _check_items(item, depth + 1)
+        elif isinstance(item, dict):
+            for key in item:
+                if isinstance(key, tuple):
+                    raise Unencodable(
+                        f"a dict's key of type {type(key).__name__} cannot be sent: use a string or a number"
+                    )
+            _check_items(item.values(), depth + 1)
+        elif isinstance(item, (datetime.datetime, msgpack.Timestamp)):
+            try:
+                _ = item.astimezone(_UTC) if isinstance(item, datetime.datetime) else item.to_datetime()
+            except (OverflowError, ValueError, OSError) as error:
+                raise Unencodable(f"the time {item!r} cannot be sent: {error}") from error
 
 
 def _has_large_bytes(message: Message) -> bool:

@@ -9,6 +9,8 @@ from .events import VERSION, Event, Hello, Logged, MethodInfo, Peer, Progressed,
 from .framing import DEFAULT_MAX_FRAME, MAX_FRAME_LIMIT
 from .messages import MAX_ID, as_text
 
+_LEVELS = frozenset(["debug", "info", "warning", "error"])  # any other is taken for info
+
 
 def parse_hello(params: list[Any]) -> Hello:
     if not params or type(params[0]) is not dict:
@@ -106,7 +108,7 @@ def parse_log(params: list[Any]) -> Logged:
     fields = params[2] if len(params) > 2 else None
     if type(level) is not str or type(text) is not str or type(fields) not in (dict, type(None)):
         raise InvalidMessage(f"$/log is [level, text, fields], two strings and a map, not {shown(params)}")
-    return Logged(level, text, {} if fields is None else _with_text_keys(fields))
+    return Logged(level if level in _LEVELS else "info", text, {} if fields is None else _with_text_keys(fields))
 
 
 def parse_progress(params: list[Any]) -> Progressed:

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
+import msgpack
 import pytest
 
 from mlports import InvalidArgument, UnknownMethod, UnknownService, WorkerCrashed, WorkerError
@@ -133,6 +134,8 @@ def _unsendable() -> list[tuple[str, Any, str]]:
         ("itself", loop, "it is nested too deep, or holds itself"),
         ("too large", bytes(2 * 2**20), "the peer accepts frames of 1048576 (max_frame)"),
         ("surrogates", os.fsdecode(b"\xff"), "surrogates not allowed"),
+        ("a list for a key", {"a": {(1, 2): 3}}, "a dict's key of type tuple cannot be sent"),
+        ("a time out of range", [msgpack.Timestamp(2**40)], "cannot be sent"),
         ("deep inside", {"a": [{"b": object()}]}, "a value of type builtins.object cannot be sent"),
     ]
 
@@ -159,7 +162,7 @@ async def test_arguments_that_cannot_be_sent() -> None:
                 seen.orch.cast("faulty.echo", value)
             assert text in await seen.until_logged(text)
             with pytest.raises(InvalidArgument):
-                _ = [item async for item in seen.orch.stream("faulty.echo", value)]
+                _ = [item async for item in seen.orch.stream("faulty.streams", value)]
         assert await seen.call("echo", 1) == 1
         assert seen.deaths() == []
 

@@ -762,7 +762,7 @@ def test_notify_keeps_the_accounts(ends: End) -> None:
         (Notification("g", [1, "x"]), Notification("g", [1, "x"])),
         (Notification("$/log", ["info", "text"]), Logged("info", "text", {})),
         (Notification("$/log", [b"info", b"text", None, 5]), Logged("info", "text", {})),
-        (Notification("$/log", ["", "", {"a": 1, b"b": b"c"}]), Logged("", "", {"a": 1, "b": b"c"})),
+        (Notification("$/log", ["loud", "", {"a": 1, b"b": b"c"}]), Logged("info", "", {"a": 1, "b": b"c"})),
         (Notification("$/progress", [0, 1]), Progressed(0, 1, None, "")),
         (Notification("$/progress", [0, 0.5, 2.0, b"half", 1]), Progressed(0, 0.5, 2.0, "half")),
         (Notification("$/progress", [0, -1, None, None]), Progressed(0, -1, None, "")),

@@ -18,6 +18,7 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 from mlports_worker import Worker, current
@@ -41,6 +42,11 @@ def setup(config: dict[str, Any]) -> None:
 @worker.method(idempotent=True)
 def echo(value: Any) -> Any:
     return value
+
+
+@worker.method
+def streams(value: Any) -> Iterator[Any]:
+    yield value
 
 
 @worker.method

@@ -48,6 +48,7 @@ from mlports_protocol import (
 
 _NEVER = float("inf")
 _LONGEST = 1e9  # seconds: a longer timeout is none, and fits no integer of the protocol's
+_SAME_DEADLINE = 0.1  # seconds by which the deadlines of calls that travel together may differ
 _EXPIRY_STEP = 0.005  # seconds between two looks for calls whose time is up
 
 
@@ -231,6 +232,9 @@ class Dispatcher:
                 call = waiting[0]
                 if call.special is not None or call.method != first.method:
                     break
+                # What travels together has one deadline there.
+                if not first.deadline <= call.deadline <= first.deadline + _SAME_DEADLINE:
+                    break
                 waiting.popleft()
                 if not call.done():
                     calls.append(call)
@@ -245,12 +249,15 @@ class Dispatcher:
                 return False
         if first.special is not None and first.special.cast:
             return self._send_cast(port, first)
-        if first.stream is not None and self.methods is not None and not self.methods[first.method].stream:
+        if first.stream is not None and not self._streams(port, first.method):
             self.failed += 1
             text = f"{self.service}.{first.method} does not stream: it is called, and answers once"
             first.fail(UnknownMethod(text, service=self.service, method=first.method))
             return False
         return self._send(replica, Sent(calls, len(calls) > 1, now), latest)
+
+    def _streams(self, port: Port, method: str) -> bool:
+        return "stream" in port.session.features and (self.methods is None or self.methods[method].stream)
 
     def _may_pack(self, port: Port, method: str) -> bool:
         """Whether calls that wait together may travel together.

@@ -169,9 +169,7 @@ class Service:
         )
 
     def _environment(self) -> dict[str, str]:
-        own = {"MLPORTS_WORKER": "1"}
-        if self.config.transport == "fd34":
-            own["MLPORTS_TRANSPORT"] = "fd34"
+        own = {"MLPORTS_WORKER": "1", "MLPORTS_TRANSPORT": "fd34" if self.config.transport == "fd34" else ""}
         shared = {}
         if self.config.replicas > 1:
             # Every replica would start a thread for every processor, and they would be in each other's way.

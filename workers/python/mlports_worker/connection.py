@@ -282,7 +282,8 @@ class Connection:
         """
         gone = select.poll()
         gone.register(self._channel.write, 0)
-        gone.poll()
+        while not gone.poll(100):  # not for ever: a poll under way keeps open what has been closed meanwhile
+            pass
         time.sleep(_GRACE)
         os._exit(0)
 

@@ -34,6 +34,13 @@ def take_channel() -> Channel:
     return _channel
 
 
+def close_channel(channel: Channel) -> None:
+    """Ends the stream to the orchestrator. The descriptor stays taken, so that nothing else can get its number."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, channel.write, inheritable=False)
+    os.close(null)
+
+
 def started_by_orchestrator() -> bool:
     """Whether an orchestrator started this program, as its environment says."""
     return os.environ.get(WORKER_VARIABLE) == "1"

@@ -14,7 +14,7 @@ from mlports_protocol import RemoteProtocolError
 from .failures import Failure
 from .handlers import Handler
 from .serving import Server
-from .stdio import TRANSPORT_VARIABLE, take_channel
+from .stdio import TRANSPORT_VARIABLE, close_channel, take_channel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -111,6 +111,8 @@ class Worker:
             raise SystemExit(1) from None
         finally:
             self._server = None
+            # A thread that does not end may keep this process: the orchestrator is to see that nobody serves any more.
+            close_channel(channel)
 
     def call(self, target: str, *args: Any, timeout: float | None = None) -> Any:
         """Calls `service.method` on another service, through the orchestrator, and waits for the result.
