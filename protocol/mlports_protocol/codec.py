@@ -68,7 +68,7 @@ class Codec:
         if _has_large_bytes(message):
             parts = _wrap_large_bytes(parts)
         try:
-            _check_items((message.error, message.result) if type(message) is Response else message.params, 0)
+            _check_items((message.error, message.result) if isinstance(message, Response) else message.params, 0)
             payload: bytes = self._packer.pack(parts)
         except BaseException as error:
             self._packer.reset()
@@ -258,7 +258,7 @@ def _check_items(items: Any, depth: int) -> None:
     That is: a map's key that is an array there, and a time out of range.
     """
     kinds = set(map(type, items))
-    # Mostly there is nothing but plain values, or lists of them, as in a batch: found out without a step in Python each.
+    # Mostly there are only plain values, or lists of them, as in a batch: found out without a step in Python for each.
     if kinds <= _PLAIN or (kinds <= _LISTS and set(map(type, chain.from_iterable(items))) <= _PLAIN):
         return
     if depth > _CHECKED_DEPTH:

@@ -374,6 +374,10 @@ class Session:
             return AnsweredTwice(f"{what} for request {number}, which was answered already")
         return UnknownId(f"{what} for request {number}, which was never made")
 
+    def check(self, value: Any) -> None:
+        """Raises `Unencodable` or `OversizedMessage` for a value that cannot be sent, not even by itself."""
+        self._encode(Notification("$/check", [value]))
+
     # -- what both directions share
 
     def _encode(self, message: Message) -> list[Buffer]:

@@ -83,6 +83,11 @@ class Connection:
             if self._out_size >= _FLUSH_SIZE:
                 self._write_all()
 
+    def try_encoding(self, encode: Callable[..., object], *args: Any) -> None:
+        """Encodes, and sends nothing: for what it raises."""
+        with self._lock:
+            encode(*args)
+
     def flush(self) -> None:
         """Writes whatever is waiting to be written."""
         if self._out:

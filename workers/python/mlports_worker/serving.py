@@ -274,7 +274,7 @@ class Server:
         if "batch" in job.context.meta and type(result) is list:
             for pair in result:
                 try:
-                    self.session.codec.encode(Notification("$/probe", pair))
+                    self.connection.try_encoding(self.session.check, pair)
                 except LocalProtocolError as reason:
                     text = f"the result of {job.handler.name} cannot be sent: {reason}"
                     pair[:] = [Failure("internal", text).as_error(), None]
