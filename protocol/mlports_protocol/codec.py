@@ -68,8 +68,9 @@ class Codec:
         if _has_large_bytes(message):
             parts = _wrap_large_bytes(parts)
         try:
-            _check_items((message.error, message.result) if isinstance(message, Response) else message.params, 0)
             payload: bytes = self._packer.pack(parts)
+            # Afterwards: by then the packer has refused what holds itself, which would be looked through for ever.
+            _check_items((message.error, message.result) if isinstance(message, Response) else message.params, 0)
         except BaseException as error:
             self._packer.reset()
             self._left_out.clear()

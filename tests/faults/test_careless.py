@@ -126,11 +126,14 @@ async def test_a_progress_callback_that_raises() -> None:
 def _unsendable() -> list[tuple[str, Any, str]]:
     loop: list[Any] = []
     loop.append(loop)
+    twice: list[Any] = []
+    twice += [twice, twice]
     return [
         ("object", object(), "a value of type builtins.object cannot be sent"),
         ("set", {1, 2}, "a value of type builtins.set cannot be sent"),
         ("function", len, "cannot be sent"),
         ("huge integer", 2**64, "an integer beyond 64 bits cannot be sent"),
+        ("itself twice", twice, "it is nested too deep, or holds itself"),
         ("itself", loop, "it is nested too deep, or holds itself"),
         ("too large", bytes(2 * 2**20), "the peer accepts frames of 1048576 (max_frame)"),
         ("surrogates", os.fsdecode(b"\xff"), "surrogates not allowed"),
