@@ -6,12 +6,12 @@ import sys
 from types import ModuleType
 from typing import NamedTuple
 
-from mlports.core.supervision import machine
+from mlports.core.supervision import machine, roster
 from mlports.core.supervision.machine import Supervisor
 
 
 class Mutant(NamedTuple):
-    """A text that stands in the machine's source once, and what is put in its place."""
+    """A text that stands in the sources once, and what is put in its place."""
 
     name: str
     right: str
@@ -51,8 +51,8 @@ MUTANTS = (
     Mutant("a group is started in reverse", "for one in reversed(group) if", "for one in group if"),
     Mutant(
         "children are stopped in the order of their start",
-        "self._to_stop = list(self._children.values())",
-        "self._to_stop = list(reversed(self._children.values()))",
+        "self._to_stop = list(self._children.by_id.values())",
+        "self._to_stop = list(reversed(self._children.by_id.values()))",
     ),
     Mutant(
         "waiting ends of stopped children are asked for again",
@@ -84,7 +84,7 @@ MUTANTS = (
     Mutant(
         "a failed start_child is kept",
         "self._reply(StartError(reason, None if self._simple else child.spec))",
-        "self._children[child.spec.id] = child; self._reply(StartError(reason, child.spec))",
+        "self._children.by_id[child.spec.id] = child; self._reply(StartError(reason, child.spec))",
     ),
     Mutant(
         "a restarting child may be deleted",
@@ -93,34 +93,46 @@ MUTANTS = (
     ),
     Mutant(
         "which_children is in the order of the start",
-        "else reversed(self._children.values())",
-        "else self._children.values()",
+        "else reversed(self.by_id.values())",
+        "else self.by_id.values()",
     ),
     Mutant(
         "restarting children count as active",
-        "if child.pid is not None and not child.restarting)",
+        "if child.running)",
         "if child.pid is not None)",
     ),
     Mutant(
         "an ignored temporary child is kept",
-        "            self._children.pop(child.spec.id, None)\n        self._after_start",
-        "            pass\n        self._after_start",
+        "self._children.put_down(child)\n        self._after_start",
+        "self._children.set_pid(child, None)\n        self._after_start",
     ),
+    Mutant("a temporary child that ended is kept", 'if child.spec.restart == "temporary":', "if False:"),
+    Mutant("a child is known by the pid of an earlier life", "self.by_pid.pop(child.pid, None)", "pass"),
 )
+
+
+SOURCES = (roster, machine)
+"""In the order in which they import each other."""
 
 
 def supervisor_with(mutant: Mutant) -> type[Supervisor]:
     """The machine with this fault."""
-    assert machine.__file__ is not None
-    with open(machine.__file__, encoding="utf-8") as file:
-        source = file.read()
-    assert source.count(mutant.right) == 1, f"{mutant.name}: what it replaces stands {source.count(mutant.right)} times"
-    module = ModuleType(f"{machine.__name__}_mutant")
-    # Its annotations are looked up by the name of its module.
-    sys.modules[module.__name__] = module
+    texts = [_source(module) for module in SOURCES]
+    found = sum(text.count(mutant.right) for text in texts)
+    assert found == 1, f"{mutant.name}: what it replaces stands {found} times"
+    copies = {module.__name__: ModuleType(module.__name__) for module in SOURCES}
+    # They import each other, and look up their annotations, by their names.
+    sys.modules.update(copies)
     try:
-        exec(compile(source.replace(mutant.right, mutant.wrong), machine.__file__, "exec"), vars(module))
+        for (name, copy), text in zip(copies.items(), texts, strict=True):
+            exec(compile(text.replace(mutant.right, mutant.wrong), f"{name} with a fault", "exec"), vars(copy))
     finally:
-        del sys.modules[module.__name__]
-    found: type[Supervisor] = module.Supervisor
-    return found
+        sys.modules.update({module.__name__: module for module in SOURCES})
+    supervisor: type[Supervisor] = copies[machine.__name__].Supervisor
+    return supervisor
+
+
+def _source(module: ModuleType) -> str:
+    assert module.__file__ is not None
+    with open(module.__file__, encoding="utf-8") as file:
+        return file.read()

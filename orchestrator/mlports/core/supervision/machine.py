@@ -41,10 +41,7 @@ from mlports.core.supervision.api import (
     AlreadyStarted,
     Ask,
     BadSpec,
-    ChildInfo,
-    Children,
     ChildStarted,
-    Counts,
     Done,
     End,
     FoundSpec,
@@ -56,9 +53,7 @@ from mlports.core.supervision.api import (
     Reason,
     Reply,
     Report,
-    Restarting,
     Result,
-    Running,
     SetTimer,
     SimpleOneForOne,
     StartError,
@@ -66,6 +61,7 @@ from mlports.core.supervision.api import (
     Up,
 )
 from mlports.core.supervision.reasons import as_otp_sorts, is_normal, was_expected
+from mlports.core.supervision.roster import Child, Roster
 from mlports.core.supervision.specs import ChildId, ChildSpec, InvalidSpec, StartCall, SupervisorFlags, spec_from
 
 Phase = Literal["new", "starting", "ready", "stopping", "ended"]
@@ -116,18 +112,6 @@ class _Message(NamedTuple):
     is_call: bool = False
 
 
-class _Child:
-    """A child: undefined (no pid), running, or restarting."""
-
-    __slots__ = ("pid", "restarting", "spec", "start")
-
-    def __init__(self, spec: ChildSpec, start: StartCall) -> None:
-        self.spec = spec
-        self.start = start
-        self.pid: Pid | None = None
-        self.restarting = False
-
-
 _Job = Literal["init", "restart", "start_child", "restart_child", "terminate_child", "end"]
 
 
@@ -141,9 +125,7 @@ class Supervisor:
     def __init__(self, flags: SupervisorFlags, specs: Iterable[ChildSpec]) -> None:
         self.flags = flags
         self._simple = flags.strategy == "simple_one_for_one"
-        self._children: dict[ChildId, _Child] = {}
-        self._by_pid: dict[Pid, _Child] = {}  # of a simple_one_for_one also the restarting ones, by the last pid
-        self._template = self._checked(list(specs))
+        self._children = Roster(flags, list(specs))
         self._intensity = RestartIntensity(flags.intensity, flags.period)
         self.phase: Phase = "new"
         self._out: list[Instruction] = []
@@ -152,27 +134,18 @@ class Supervisor:
         self._deaths: dict[Pid, Reason] = {}  # those told while busy
         self._job: _Job = "init"
         self._call: object = None
-        self._current: _Child | None = None
-        self._to_start: list[_Child] = []  # the next at the end, as in _to_stop
-        self._to_stop: list[_Child] = []
-        self._asked: dict[Pid, _Child] = {}  # what is being stopped
+        self._current: Child | None = None
+        self._to_start: list[Child] = []  # the next at the end, as in _to_stop
+        self._to_stop: list[Child] = []
+        self._asked: dict[Pid, Child] = {}  # what is being stopped
         self._last_words: list[Reason] = []  # the unexpected ends of a simple_one_for_one's children
         self._end_reason: Reason = "shutdown"
         self._timer = 0
 
-    def _checked(self, specs: list[ChildSpec]) -> ChildSpec | None:
-        if self._simple and len(specs) != 1:
-            fault = ("bad_start_spec", specs)
-            raise InvalidSpec(fault, f"a simple_one_for_one has one specification for all children, not {len(specs)}")
-        for spec in specs:
-            spec_from(spec, self.flags.auto_shutdown)
-            if spec.id in self._children:
-                raise InvalidSpec(("duplicate_child_name", spec.id), f"two children have the id {spec.id!r}")
-            self._children[spec.id] = _Child(spec, spec.start)
-        if not self._simple:
-            return None
-        self._children.clear()
-        return specs[0]
+    @property
+    def ending(self) -> bool:
+        """Whether it is on its way to its end, or there: nothing will be started any more."""
+        return self._job == "end"
 
     # --- What the driver tells
 
@@ -181,7 +154,7 @@ class Supervisor:
         if self.phase != "new":
             raise ValueError(f"a supervisor is started once, and this one is {self.phase}")
         self._now = now
-        self._to_start = list(reversed(self._children.values()))
+        self._to_start = list(reversed(self._children.by_id.values()))
         self._start_next()
         return self._turn()
 
@@ -189,10 +162,7 @@ class Supervisor:
         """The child of the last `Launch` is up. `info` is for whoever called `start_child` or `restart_child`."""
         child = self._launched()
         self._now = now
-        self._forget_pid(child)
-        child.pid = pid
-        child.restarting = False
-        self._by_pid[pid] = child
+        self._children.set_pid(child, pid)
         self._after_start(child, pid, info)
         return self._turn()
 
@@ -200,11 +170,7 @@ class Supervisor:
         """The child of the last `Launch` chose not to run, which is no fault."""
         child = self._launched()
         self._now = now
-        self._forget_pid(child)
-        child.pid = None
-        child.restarting = False
-        if child.spec.restart == "temporary":
-            self._children.pop(child.spec.id, None)
+        self._children.put_down(child)
         self._after_start(child, None, None)
         return self._turn()
 
@@ -238,7 +204,7 @@ class Supervisor:
         elif phase == "stopping" and pid in self._asked:
             self._on_stopped(pid, reason)
         elif phase != "ended":
-            if pid in self._by_pid:
+            if pid in self._children.by_pid:
                 self._deaths[pid] = reason
             self._waiting.append(_Message(self._on_exit, (pid, reason)))
             return []
@@ -323,14 +289,14 @@ class Supervisor:
         self._out.append(Reply(call, result))
         self.phase = "ready"
 
-    def _launched(self) -> _Child:
+    def _launched(self) -> Child:
         if self.phase != "starting" or self._current is None:
             raise ValueError(f"no start is under way: the supervisor is {self.phase}")
         return self._current
 
     # --- Starts
 
-    def _launch(self, child: _Child) -> None:
+    def _launch(self, child: Child) -> None:
         self.phase = "starting"
         self._current = child
         self._out.append(Launch(child.spec, child.start))
@@ -343,19 +309,19 @@ class Supervisor:
         if self._job == "init":
             self._out.append(Up())
 
-    def _after_start(self, child: _Child, pid: Pid | None, info: object) -> None:
+    def _after_start(self, child: Child, pid: Pid | None, info: object) -> None:
         if self._job in ("init", "restart"):
             self._start_next()
             return
         if self._job == "start_child" and not self._simple and (pid is not None or child.spec.restart != "temporary"):
-            self._children[child.spec.id] = child
+            self._children.by_id[child.spec.id] = child
         self._reply(ChildStarted(pid, info))
 
     # --- Ends of children, and restarts
 
     def _on_exit(self, pid: Pid, reason: Reason) -> None:
         self._deaths.pop(pid, None)
-        child = self._by_pid.get(pid)
+        child = self._children.by_pid.get(pid)
         if child is None or child.restarting:
             return
         kind = child.spec.restart
@@ -365,19 +331,19 @@ class Supervisor:
         if kind == "permanent" or (kind == "transient" and not normal):
             self._restart(child)
             return
-        self._delete(child)
+        self._children.put_down(child)
         if child.spec.significant and self._shuts_down():
             self._end("shutdown")
 
     def _retry(self, name: ChildId | Pid) -> None:
-        child = (self._by_pid if self._simple else self._children).get(name)
+        child = self._children.find(name)
         if child is not None and child.restarting:
             self._restart(child)
 
-    def _restart(self, child: _Child) -> None:
+    def _restart(self, child: Child) -> None:
         if not self._intensity.allow(self._now // 1000):
             self._out.append(Report("shutdown", child.spec.id, "reached_max_restart_intensity"))
-            self._delete(child)
+            self._children.put_down(child)
             self._end("shutdown")
             return
         self._job = "restart"
@@ -385,12 +351,10 @@ class Supervisor:
         if strategy in ("one_for_one", "simple_one_for_one"):
             self._launch(child)
             return
-        group = list(self._children.values())
+        group = list(self._children.by_id.values())
         if strategy == "rest_for_one":
             group = group[group.index(child) :]
-        self._forget_pid(child)
-        child.pid = None
-        child.restarting = False
+        self._children.set_pid(child, None)
         self._to_start = [one for one in reversed(group) if one.spec.restart != "temporary"]
         self._to_stop = group
         self._stop_next()
@@ -400,22 +364,7 @@ class Supervisor:
         auto = self.flags.auto_shutdown
         if auto != "all_significant":
             return auto == "any_significant"
-        if self._simple:
-            return not self._by_pid
-        others = self._children.values()
-        return not any(one.spec.significant and (one.restarting or one.pid is not None) for one in others)
-
-    def _delete(self, child: _Child) -> None:
-        """A temporary child is forgotten; of another the specification stays."""
-        self._forget_pid(child)
-        child.pid = None
-        child.restarting = False
-        if child.spec.restart == "temporary":
-            self._children.pop(child.spec.id, None)
-
-    def _forget_pid(self, child: _Child) -> None:
-        if child.pid is not None:
-            self._by_pid.pop(child.pid, None)
+        return not self._children.significant()
 
     # --- Stops
 
@@ -426,7 +375,7 @@ class Supervisor:
         if self._simple:
             self._stop_together()
         else:
-            self._to_stop = list(self._children.values())
+            self._to_stop = list(self._children.by_id.values())
             self._stop_next()
 
     def _stop_next(self) -> None:
@@ -435,7 +384,7 @@ class Supervisor:
             child = self._to_stop.pop()
             pid = child.pid
             if pid is None or child.restarting:
-                self._delete(child)
+                self._children.put_down(child)
             elif pid in self._deaths:
                 self._stopped(child, self._deaths.pop(pid))
             else:
@@ -463,14 +412,15 @@ class Supervisor:
 
     def _stop_together(self) -> None:
         self.phase = "stopping"
-        for pid, child in list(self._by_pid.items()):
+        for pid, child in list(self._children.by_pid.items()):
             if child.restarting:
-                self._by_pid.pop(pid)
+                self._children.by_pid.pop(pid)
             elif pid in self._deaths:
                 self._stopped(child, self._deaths.pop(pid))
             else:
                 self._asked[pid] = child
-        shutdown = self._template.shutdown if self._template else "infinity"
+        template = self._children.template
+        shutdown = template.shutdown if template else "infinity"
         for pid in self._asked:
             self._out.append(Kill(pid) if shutdown == "brutal_kill" else Ask(pid))
         if self._asked and isinstance(shutdown, int):
@@ -485,8 +435,8 @@ class Supervisor:
             self._timer += 1  # the one that was set is over
             self._stop_next()
 
-    def _stopped(self, child: _Child, reason: Reason) -> None:
-        self._delete(child)
+    def _stopped(self, child: Child, reason: Reason) -> None:
+        self._children.put_down(child)
         if was_expected(child.spec, reason):
             return
         if self._simple and self._job == "end":
@@ -495,9 +445,10 @@ class Supervisor:
             self._out.append(Report("shutdown_error", child.spec.id, reason))
 
     def _ended(self) -> None:
-        if self._template is not None:
+        template = self._children.template
+        if template is not None:
             for reason in sorted(set(self._last_words), key=as_otp_sorts):
-                self._out.append(Report("shutdown_error", self._template.id, reason))
+                self._out.append(Report("shutdown_error", template.id, reason))
         self.phase = "ended"
         self._out.append(End(self._end_reason))
         self._out.extend(Reply(message.args[0], SupervisorEnded()) for message in self._waiting if message.is_call)
@@ -507,58 +458,38 @@ class Supervisor:
 
     def _start_child(self, call: object, given: object) -> None:
         self._call = call
-        if self._template is not None:
+        template = self._children.template
+        if template is not None:
             if not isinstance(given, list | tuple):
                 self._reply(BadSpec(("badarg", given)))
                 return
-            start = self._template.start
-            child = _Child(self._template, StartCall(start.target, (*start.args, *given)))
+            child = Child(template, StartCall(template.start.target, (*template.start.args, *given)))
         else:
             try:
                 spec = spec_from(given, self.flags.auto_shutdown)
             except InvalidSpec as error:
                 self._reply(BadSpec(error.fault))
                 return
-            known = self._children.get(spec.id)
+            known = self._children.find(spec.id)
             if known is not None:
-                running = known.pid is not None and not known.restarting
-                self._reply(AlreadyStarted(known.pid) if running else AlreadyPresent())
+                self._reply(AlreadyStarted(known.pid) if known.running else AlreadyPresent())
                 return
-            child = _Child(spec, spec.start)
+            child = Child(spec, spec.start)
         self._job = "start_child"
         self._launch(child)
 
     def _restart_child(self, call: object, id: ChildId) -> None:
         self._call = call
-        child = self._stopped_child(id)
-        if isinstance(child, _Child):
+        child = self._children.stopped(id)
+        if isinstance(child, Child):
             self._job = "restart_child"
             self._launch(child)
         else:
             self._reply(child)
 
-    def _delete_child(self, call: object, id: ChildId) -> None:
-        self._call = call
-        child = self._stopped_child(id)
-        if isinstance(child, _Child):
-            del self._children[id]
-            self._reply(Done())
-        else:
-            self._reply(child)
-
-    def _stopped_child(self, id: ChildId) -> _Child | NotFound | Running | Restarting | SimpleOneForOne:
-        if self._simple:
-            return SimpleOneForOne()
-        child = self._children.get(id)
-        if child is None:
-            return NotFound()
-        if child.restarting:
-            return Restarting()
-        return child if child.pid is None else Running()
-
     def _terminate_child(self, call: object, name: ChildId | Pid, alive: bool | None) -> None:
         self._call = call
-        child = self._by_pid.get(name) if self._simple else self._children.get(name)
+        child = self._children.find(name)
         if child is not None:
             self._job = "terminate_child"
             self._to_stop = [child]
@@ -568,33 +499,24 @@ class Supervisor:
         else:
             self._reply(SimpleOneForOne() if alive is None else Done())
 
+    def _delete_child(self, call: object, id: ChildId) -> None:
+        self._call = call
+        child = self._children.stopped(id)
+        if isinstance(child, Child):
+            del self._children.by_id[id]
+            self._reply(Done())
+        else:
+            self._reply(child)
+
     def _which_children(self, call: object) -> None:
         self._call = call
-        children = self._by_pid.values() if self._simple else reversed(self._children.values())
-        self._reply(Children(tuple(self._info(child) for child in children)))
-
-    def _info(self, child: _Child) -> ChildInfo:
-        spec = child.spec
-        return ChildInfo(
-            None if self._simple else spec.id,
-            "restarting" if child.restarting else child.pid,
-            spec.type,
-            spec.modules,
-        )
+        self._reply(self._children.infos())
 
     def _count_children(self, call: object) -> None:
         self._call = call
-        children = list((self._by_pid if self._simple else self._children).values())
-        active = sum(1 for child in children if child.pid is not None and not child.restarting)
-        supervisors = sum(1 for child in children if child.spec.type == "supervisor")
-        specs = 1 if self._simple else len(children)
-        self._reply(Counts(specs, active, supervisors, len(children) - supervisors))
+        self._reply(self._children.counts())
 
     def _get_childspec(self, call: object, name: ChildId | Pid) -> None:
         self._call = call
-        if self._template is not None:
-            known = name in self._by_pid or name == self._template.id
-            self._reply(FoundSpec(self._template) if known else NotFound())
-            return
-        child = self._children.get(name)
-        self._reply(NotFound() if child is None else FoundSpec(child.spec))
+        spec = self._children.spec(name)
+        self._reply(NotFound() if spec is None else FoundSpec(spec))
