@@ -13,6 +13,17 @@ SERVICES = """
 command = ["python", "digits.py"]
 replicas = 2
 """
+TREE = """
+[supervisor.search]
+strategy = "rest_for_one"
+children = ["store", "indexer", "digits"]
+[service.store]
+command = ["python", "store.py"]
+[service.digits]
+command = ["python", "digits.py"]
+[program.indexer]
+command = "indexer --watch"
+"""
 
 
 def test_a_scenario_gives_otps_trace(tmp_path: Path) -> None:
@@ -44,6 +55,22 @@ def test_the_crashes_of_a_configuration(tmp_path: Path) -> None:
         "at": 0.25,
         "what": "state mlports#1[digits#1[digits/0#1 digits/1#2]]",
     }
+
+
+def test_the_supervisors_and_programs_of_a_configuration(tmp_path: Path) -> None:
+    """Guards that it is the user's own tree that is played."""
+    (tmp_path / "mlports.toml").write_text(TREE)
+    done = mlports("simulate", ".", "--crashes", "-", cwd=tmp_path, input="1.5s indexer kill\n")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[-3:] == [
+        "     1.500  start indexer#2",
+        "     1.500  start digits/0#2",
+        "     1.500  state mlports#1[search#1[store/0#1 indexer#2 digits/0#2]]",
+    ]
+    wrong = mlports("simulate", ".", "--crashes", "-", cwd=tmp_path, input="1.5s search kill\n")
+    assert wrong.returncode == 2
+    assert "line 1: there is no service or program search. Fix: name one of store, digits, indexer" in wrong.stderr
 
 
 def test_what_cannot_be_read_or_played(tmp_path: Path) -> None:

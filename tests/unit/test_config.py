@@ -15,7 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mlports.config import Config, ConfigErrors, OrchestratorConfig, ServiceConfig, SupervisorConfig, load_config
+from mlports.config import (
+    BackoffConfig,
+    Config,
+    ConfigErrors,
+    HeartbeatConfig,
+    OrchestratorConfig,
+    ProgramConfig,
+    ServiceConfig,
+    SupervisorConfig,
+    WarmUpConfig,
+    load_config,
+)
 from mlports.errors import ConfigError
 from mlports.toml_lines import Key, TomlLines, dotted
 
@@ -43,13 +54,46 @@ log = "debug"
 strategy = "one_for_one"
 intensity = 0
 period = "1m"
+auto_shutdown = "any_significant"
+children = ["indexer", "db"]
+parallel_start = false
+backoff = {}
+[supervisor.db]
+strategy = "rest_for_one"
+children = ["digits"]
+restart = "temporary"
+shutdown = "10s"
+significant = true
+[supervisor.db.backoff]
+initial = "1s"
+factor = 3
+max = "1m"
+jitter = 0
+reset = "1h"
+[program.indexer]
+command = "indexer --all"
+python = "venv"
+restart = "transient"
+shutdown = "infinity"
+significant = true
+cwd = "index"
+env = { A = "1" }
+backoff = { jitter = 1.0 }
 [service.digits]
 command = "python 'my digits.py' --fast"
 python = "venv"
 replicas = 1000
+standby = 1000
 restart = "transient"
 shutdown = "brutal_kill"
+backoff = { initial = 0.5 }
 start_timeout = "2m"
+warm_up = [{ method = "predict", params = [[0.0], 1] }, { method = "ready" }]
+heartbeat = { interval = "1s", timeout = 1 }
+grace = "infinity"
+memory_limit = "1.5GiB"
+max_requests = 1
+max_age = "24h"
 transport = "fd34"
 route = "least_loaded"
 queue = 0
@@ -70,15 +114,33 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
     """Guards the defaults, which the documentation promises."""
     config = load_config(written(tmp_path, MINIMAL))
     assert config.orchestrator == OrchestratorConfig(state_dir=None, log="info")
-    assert config.supervisor == SupervisorConfig(strategy="one_for_one", intensity=5, period=10)
+    assert config.supervisor == SupervisorConfig(
+        strategy="one_for_one",
+        intensity=5,
+        period=10,
+        auto_shutdown="never",
+        children=[],
+        parallel_start=None,
+        backoff=None,
+    )
+    assert (config.supervisors, config.program) == ({}, {})
     assert config.service == {
         "digits": ServiceConfig(
             command=["python", "digits.py"],
             python=None,
             replicas=1,
+            standby=0,
             restart="permanent",
             shutdown=5.0,
+            significant=False,
+            backoff=None,
             start_timeout=30.0,
+            warm_up=[],
+            heartbeat=None,
+            grace=5.0,
+            memory_limit=None,
+            max_requests=None,
+            max_age=None,
             transport="stdio",
             route="least_loaded",
             queue=1024,
@@ -91,6 +153,23 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
         )
     }
     assert (config.path, config.directory) == (tmp_path / "mlports.toml", tmp_path)
+
+
+def test_what_is_given_as_an_empty_table_has_its_defaults(tmp_path: Path) -> None:
+    """Guards the shortest ways to switch something on."""
+    text = MINIMAL + "backoff = {}\nheartbeat = {}\n[supervisor.backoff]\n[program.p]\ncommand = 'p'\n"
+    config = load_config(written(tmp_path, text))
+    backoff = BackoffConfig(initial=0.1, factor=2.0, max=30.0, jitter=0.1, reset=60.0)
+    assert (config.supervisor.backoff, config.service["digits"].backoff) == (backoff, backoff)
+    assert config.service["digits"].heartbeat == HeartbeatConfig(interval=5.0, timeout=15.0)
+    assert config.program["p"] == ProgramConfig(
+        command=["p"], python=None, restart="permanent", shutdown=5.0, significant=False, backoff=None, cwd=".", env={}
+    )
+
+
+def test_programs_alone_will_do(tmp_path: Path) -> None:
+    """Guards those who want nothing but the supervision."""
+    assert list(load_config(written(tmp_path, "[program.p]\ncommand = 'p'")).program) == ["p"]
 
 
 def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
@@ -109,6 +188,34 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
     assert (digits.cwd, digits.python, digits.transport) == (Path("work"), "venv", "fd34")
     assert digits.env == {"OMP_NUM_THREADS": "1"}
     assert digits.config["limits"] == [1, 2.5, True]
+    assert (digits.standby, digits.max_requests, digits.max_age) == (1000, 1, 86_400)
+    assert (digits.grace, digits.memory_limit) == (None, 3 * 2**29)
+    assert digits.heartbeat == HeartbeatConfig(interval=1, timeout=1)
+    assert digits.backoff == BackoffConfig(initial="500ms")
+    assert digits.warm_up == [WarmUpConfig(method="predict", params=[[0.0], 1]), WarmUpConfig(method="ready")]
+    root, db = config.supervisor, config.supervisors["db"]
+    assert (root.auto_shutdown, root.children, root.parallel_start) == ("any_significant", ["indexer", "db"], False)
+    assert root.backoff == BackoffConfig()
+    assert (db.strategy, db.children, db.restart, db.shutdown, db.significant) == (
+        "rest_for_one",
+        ["digits"],
+        "temporary",
+        10,
+        True,
+    )
+    assert db.backoff == BackoffConfig(initial=1, factor=3, max=60, jitter=0, reset="1h")
+    assert config.program == {
+        "indexer": ProgramConfig(
+            command=["indexer", "--all"],
+            python="venv",
+            restart="transient",
+            shutdown="infinity",
+            significant=True,
+            backoff=BackoffConfig(jitter=1),
+            cwd="index",
+            env={"A": "1"},
+        )
+    }
     assert (other.shutdown, other.timeout) == ("infinity", 0.25)
 
 
@@ -131,8 +238,16 @@ def test_it_can_be_made_in_python() -> None:
     service = ServiceConfig(command=("python", "digits.py"), replicas=2, shutdown="5s", max_frame="1MiB", cwd="~")
     assert (service.command, service.shutdown, service.max_frame) == (["python", "digits.py"], 5.0, 2**20)
     assert service.cwd == Path.home()
-    config = Config(service={"digits": service})
+    program = ProgramConfig(command="indexer", backoff=BackoffConfig(max="1m"))
+    config = Config(
+        supervisors={"db": SupervisorConfig(children=("indexer", "digits"), strategy="rest_for_one")},
+        service={"digits": service},
+        program={"indexer": program},
+    )
     assert (config.path, config.directory, config.supervisor.period) == (None, Path.cwd(), 10)
+    assert (config.supervisors["db"].children, config.program["indexer"]) == (["indexer", "digits"], program)
+    warmed = ServiceConfig(command="x", warm_up=(WarmUpConfig(method="predict", params=([0.0],)),), grace=None)
+    assert (warmed.warm_up[0].params, warmed.grace) == ([[0.0]], None)
     with pytest.raises(ValidationError, match="frozen"):
         service.replicas = 3
 
@@ -203,6 +318,84 @@ BAD = {
     D + 'max_frame = "64 kb"': (3, "service.digits.max_frame", '"64 kb" is not a size', '"64KiB"'),
     D + 'max_frame = "64"': (3, "service.digits.max_frame", "is not a size", '"64B"'),
     D + 'max_frame = "1.5B"': (3, "service.digits.max_frame", "whole number of bytes", "64KiB"),
+    D + "standby = -1": (3, "service.digits.standby", "must be at least 0, not -1", "0 or more"),
+    D + "standby = 1001": (3, "service.digits.standby", "must be at most 1000", "1000 or less"),
+    D + "standbye = 1": (3, "service.digits.standbye", "no such key", 'did you mean "standby"?'),
+    D + "grace = 0": (3, "service.digits.grace", "must be longer than 0", '"infinity" is for no limit'),
+    D + "grace = 'ever'": (3, "service.digits.grace", '"ever" is not a duration', 'or "infinity"'),
+    D + "max_requests = 0": (3, "service.digits.max_requests", "must be at least 1, not 0", "1 or more"),
+    D + "max_requests = 'x'": (3, "service.digits.max_requests", 'a whole number, not "x"', "digits alone"),
+    D + "max_age = 0": (3, "service.digits.max_age", "must be longer than 0", "or leave it out"),
+    D + "max_age = 'infinity'": (3, "service.digits.max_age", "is not a duration", "or leave it out for no limit"),
+    D + "memory_limit = 2": (3, "service.digits.memory_limit", "must be at least 1MiB, not 2:", 'write "2GiB"'),
+    D + "memory_limit = -1": (3, "service.digits.memory_limit", "must be at least 1MiB, not -1:", '"512MiB" or'),
+    D + "memory_limit = nan": (3, "service.digits.memory_limit", "must be at least 1MiB, not nan", '"512MiB"'),
+    D + "memory_limit = inf": (3, "service.digits.memory_limit", "must be at most", '"512MiB"'),
+    D + "memory_limit = 2000000.5": (3, "service.digits.memory_limit", "whole number of bytes", '"2GiB"'),
+    D + "memory_limit = '2'": (3, "service.digits.memory_limit", '"2" is not a size', '"2GiB" or a number of bytes'),
+    D + "memory_limit = 'no'": (3, "service.digits.memory_limit", "is not a size", "or leave it out for no limit"),
+    D + "memory_limit = true": (3, "service.digits.memory_limit", "must be a size, not true", '"512MiB"'),
+    D + "heartbeat = '5s'": (3, "service.digits.heartbeat", "must be a table", "write heartbeat = { interval = "),
+    D + "heartbeat = { timeout = 4 }": (3, "service.digits.heartbeat.timeout", "shorter than the interval, 5 s", "as"),
+    D + "heartbeat = { interval = 0 }": (3, "service.digits.heartbeat.interval", "must be longer than 0", "500ms"),
+    D + "[service.digits.heartbeat]\ntimout = 5": (4, "service.digits.heartbeat.timout", "no such key", '"timeout"?'),
+    D + "interval = 5": (
+        3,
+        "service.digits.interval",
+        "no such key here",
+        "it belongs inside heartbeat: heartbeat = {",
+    ),
+    D + "initial = 5": (3, "service.digits.initial", "no such key here", "it belongs inside backoff: backoff = {"),
+    D + "backoff = '1s'": (3, "service.digits.backoff", "must be a table", "write backoff = { initial ="),
+    D + "backoff = { initial = '1m' }": (
+        3,
+        "service.digits.backoff.max",
+        "shorter than the first wait, 60 s",
+        "max at",
+    ),
+    D + "backoff.initial = 0": (3, "service.digits.backoff.initial", "must be longer than 0", "500ms"),
+    D + "backoff.reset = 0": (3, "service.digits.backoff.reset", "must be longer than 0", "500ms"),
+    D + "backoff.factor = 0.5": (3, "service.digits.backoff.factor", "must be at least 1, not 0.5", "1 or more"),
+    D + "backoff.factor = '2'": (3, "service.digits.backoff.factor", 'must be a number, not "2"', "without quotes"),
+    D + "backoff.factor = inf": (3, "service.digits.backoff.factor", "must be a number, not inf", "such as 1.5"),
+    D + "backoff.jitter = 1.5": (3, "service.digits.backoff.jitter", "must be at most 1, not 1.5", "1 or less"),
+    D + "backoff.jitter = -1": (3, "service.digits.backoff.jitter", "must be at least 0, not -1", "0 or more"),
+    D + "backoff.delay = 1": (
+        3,
+        "service.digits.backoff.delay",
+        "no such key",
+        "there are initial, factor, max, jitter",
+    ),
+    D + "warm_up = 'predict'": (3, "service.digits.warm_up", "must be an array", 'warm_up = [{ method = "predict"'),
+    D + "warm_up = ['predict']": (3, "service.digits.warm_up[0]", "must be a table", 'write { method = "predict" }'),
+    D + "warm_up = [{}]": (3, "service.digits.warm_up[0].method", "is missing", 'add method = "predict"'),
+    D + "warm_up = [{ method = '' }]": (3, "service.digits.warm_up[0].method", "is empty", '"predict"'),
+    D + "warm_up = [{ method = '$/ping' }]": (3, "service.digits.warm_up[0].method", "the protocol's own", '"predict"'),
+    D + "warm_up = [\n{ method = 'a' },\n{ method = 'a', params = 1 }]": (
+        5,
+        "service.digits.warm_up[1].params",
+        "must be an array, not 1",
+        "write params = [[0.0]]",
+    ),
+    D + "warm_up = [{ method = 'a', params = [1, 08:00:00] }]": (
+        3,
+        "service.digits.warm_up[0].params[1]",
+        "without an offset",
+        "quotes",
+    ),
+    D + "[[service.digits.warm_up]]\nmethod = 'a'\nparam = []": (
+        5,
+        "service.digits.warm_up[0].param",
+        "no such key",
+        'did you mean "params"?',
+    ),
+    D + "children = []": (3, "service.digits.children", "no such key here", "it belongs to [supervisor]"),
+    D + "auto_shutdown = 'never'": (
+        3,
+        "service.digits.auto_shutdown",
+        "no such key here",
+        "it belongs to [supervisor]",
+    ),
     D + "cwd = 1": (3, "service.digits.cwd", "must be a path, not 1", "quotes"),
     D + 'cwd = ""': (3, "service.digits.cwd", "is empty", "write a path"),
     D + 'cwd = "\\u0000"': (3, "service.digits.cwd", "NUL", "remove it"),
@@ -244,7 +437,7 @@ BAD = {
     "[digits]\ncommand = 'x'\n" + D: (1, "digits", "no such table", "[service.digits]"),
     "[services.a]\ncommand = 'x'\n" + D: (1, "services", "no such key", 'did you mean "service"?'),
     "replicas = 2\n" + D: (1, "replicas", "no such key here", "it belongs to [service.NAME]"),
-    "zzz = 2\n" + D: (1, "zzz", "no such key", "remove it; there are orchestrator, supervisor, service"),
+    "zzz = 2\n" + D: (1, "zzz", "no such key", "remove it; there are orchestrator, supervisor, service, program"),
     "path = 'x'\n" + D: (1, "path", "no such key", "remove it"),
     "directory = 'x'\n" + D: (1, "directory", "no such key", "remove it"),
     D + "[orchestrator]\nlog = 'warn'": (4, "orchestrator.log", 'not "warn"', 'did you mean "warning"?'),
@@ -253,7 +446,9 @@ BAD = {
     D + "[supervisor]\nperiod = 0": (4, "supervisor.period", "at least 1, not 0", '"10s"'),
     D + "[supervisor]\nperiod = '1.5s'": (4, "supervisor.period", "whole number of seconds", '"10s"'),
     D + "[supervisor]\nperiod = 'x'": (4, "supervisor.period", "is not a duration", "500ms"),
-    D + "[supervisor]\nstrategy = 'x'": (4, "supervisor.strategy", 'must be "one_for_one", not "x"', '"one_for_one"'),
+    D + "[supervisor]\nbackoff = 1": (4, "supervisor.backoff", "must be a table, not 1", "write backoff = {"),
+    D + "[supervisor.backoff]\nmax = '1ms'": (4, "supervisor.backoff.max", "shorter than the first wait", "as long as"),
+    D + "[supervisor]\nreplicas = 2": (4, "supervisor.replicas", "no such key here", "it belongs to [service.NAME]"),
     D + "supervisor = 1": (3, "service.digits.supervisor", "no such key", "remove it"),
 }
 
@@ -275,13 +470,7 @@ LATER = {
     D + "[orchestrator]\nhttp = '127.0.0.1:8080'": (4, "orchestrator.http"),
     D + "[orchestrator]\ngrpc = '127.0.0.1:8080'": (4, "orchestrator.grpc"),
     D + "[orchestrator]\nauth_token_file = 'x'": (4, "orchestrator.auth_token_file"),
-    D + "[supervisor]\nchildren = ['digits']": (4, "supervisor.children"),
-    D + "[supervisor]\nstrategy = 'rest_for_one'": (4, "supervisor.strategy"),
-    D + "[supervisor.ml]\nstrategy = 'one_for_all'": (3, "supervisor.ml"),
-    D + "standby = 1": (3, "service.digits.standby"),
     D + "batch = { max_size = 64, max_wait = '2ms' }": (3, "service.digits.batch"),
-    D + "[service.digits.heartbeat]\ninterval = '5s'": (3, "service.digits.heartbeat"),
-    D + "memory_limit = '2GiB'": (3, "service.digits.memory_limit"),
     D + "route = 'round_robin'": (3, "service.digits.route"),
     D + "route = 'hash'": (3, "service.digits.route"),
     D + "route = 'broadcast'": (3, "service.digits.route"),
@@ -520,16 +709,30 @@ def test_the_lines_are_those_of_exactly_the_keys_that_there_are(text: str) -> No
 
 
 settings_of_a_service = st.tuples(
-    st.sampled_from([*ServiceConfig.model_fields, "http", "standby", "path", "x.y"]),
+    st.sampled_from([*ServiceConfig.model_fields, *SupervisorConfig.model_fields, "http", "batch", "path", "x.y"]),
     st.one_of(
         values,
         st.integers().map(str),
         st.floats().map(str),
         st.from_regex(r'"-?[0-9.]{1,4}(ms|s|h|KiB|GB|x)?"', fullmatch=True),
         st.sampled_from(['"infinity"', '"brutal_kill"', '"temporary"', '"one_for_all"', '"inline"', "{ A = '1' }"]),
+        st.sampled_from(["[]", "{}", "['a']", "['s', 'a']", "[{ method = 'm' }]", "{ max = '1ms' }", "{ s = {} }"]),
     ),
 ).map(" = ".join)
-tables = st.sampled_from(["[orchestrator]", "[supervisor]", "[service.a]", "[service.B]", "[service.a.env]", "[x]"])
+tables = st.sampled_from(
+    [
+        *("[orchestrator]", "[supervisor]", "[supervisor.s]", "[supervisor.backoff]", "[[supervisor.s]]"),
+        *(
+            "[service.a]",
+            "[service.B]",
+            "[service.a.env]",
+            "[service.a.backoff]",
+            "[program.p]",
+            "[supervisors]",
+            "[x]",
+        ),
+    ]
+)
 
 
 @given(

@@ -215,7 +215,7 @@ class _Player:
             spec["start"] = (DYNAMIC, [parent, _manners(*rest[3:])])
         specs.append(spec)
 
-    def _family(self, id: str) -> tuple[Mapping[str, object], list[dict[str, object]]]:
+    def _family(self, id: str) -> tuple[Mapping[str, object], list[object]]:
         if id not in self._world.families:
             raise _Wrong(f"there is no supervisor {id} yet", f"declare it first: sup {id} ...")
         return self._world.families[id]

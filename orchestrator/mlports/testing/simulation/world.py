@@ -230,6 +230,8 @@ class Node(Process):
                 self.world.log(f"sup_up {self.name}")
                 if self.parent is not None:
                     self.parent.tell(self.parent.machine.started, self)
+                for child in self.world.instances.get(self.id, ()):
+                    self.tell(self.machine.start_child, None, [child])
 
     def _timed_out(self, timer: int) -> None:
         if self.alive:
@@ -266,8 +268,10 @@ class World:
     def __init__(self) -> None:
         self.now = 0
         self.logged: list[Logged] = []
-        self.families: dict[str, tuple[Mapping[str, object], list[dict[str, object]]]] = {}
+        self.families: dict[str, tuple[Mapping[str, object], list[object]]] = {}
         """By a supervisor's id: its flags, and the specifications that it starts with."""
+        self.instances: dict[str, list[str]] = {}
+        """By a simple_one_for_one's id: the children that it is asked for as soon as it is up."""
         self.latest: dict[str, Process] = {}
         """The last process of each id, dead or alive."""
         self.replies: dict[object, supervision.Result] = {}

@@ -1,0 +1,336 @@
+"""The tables of mlports.toml: their keys, what these may be, and what they are where they are not given."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from mlports.config import family, values
+from mlports.core.supervision.specs import AutoShutdown, RestartType, Strategy
+from mlports_protocol import DEFAULT_MAX_FRAME
+
+Level = Literal["debug", "info", "warning", "error"]
+Restart = RestartType
+Transport = Literal["stdio", "fd34"]
+
+_Path = Annotated[Path, BeforeValidator(values.path)]
+_Duration = Annotated[float, PlainValidator(values.duration)]
+_Limit = Annotated[float | None, PlainValidator(values.limit)]
+_Shutdown = Annotated[float | Literal["brutal_kill", "infinity"], PlainValidator(values.shutdown)]
+_Command = Annotated[list[str], BeforeValidator(values.words), AfterValidator(values.command)]
+_Python = Annotated[str, BeforeValidator(values.file_name)]
+_Environment = Annotated[dict[str, str], AfterValidator(values.environment)]
+_Count = Annotated[int, Field(ge=0)]
+_ServiceName = Annotated[str, AfterValidator(partial(values.name, kind="service"))]
+_ProgramName = Annotated[str, AfterValidator(partial(values.name, kind="program"))]
+
+
+def _supervisor_name(name: str) -> str:
+    # In the file the name stands among the root's keys.
+    if name in SupervisorConfig.model_fields:
+        raise reserved(name)
+    return values.name(name, kind="supervisor")
+
+
+def reserved(name: str) -> PydanticCustomError:
+    """What is wrong with a supervisor's name that is a key of [supervisor] too."""
+    return values.wrong(
+        f"{name} is a key of [supervisor], so no supervisor can be called that", f"call it [supervisor.{name}-1]"
+    )
+
+
+_SupervisorName = Annotated[str, AfterValidator(_supervisor_name)]
+
+
+class Table(BaseModel):
+    """Frozen; unknown keys are refused, and values are not converted from one type to another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# What the models take is wider than what they hold ("5s" becomes 5.0), which the constructors' types say.
+class OrchestratorConfig(Table):
+    """The table [orchestrator].
+
+    state_dir: where the control socket lives; relative to `Config.directory`; None for the default place.
+    log: the least level that is logged.
+    """
+
+    state_dir: _Path | None = None
+    log: Level = "info"
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, state_dir: str | Path | None = None, log: Level = "info") -> None: ...
+
+
+class BackoffConfig(Table):
+    """A table `backoff`: how long to wait before a child is started again that ended by itself.
+
+    initial: the first wait, and factor: how much longer each one is than the one before. max: the longest. jitter: the
+    share, from 0 to 1, up to which a wait is cut short by chance. reset: after a life as long as this the next wait is
+    `initial` again. Durations are held in seconds.
+    """
+
+    initial: _Duration = 0.1
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    max: _Duration = 30.0
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
+    reset: _Duration = 60.0
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            initial: float | str = 0.1,
+            factor: float = 2.0,
+            max: float | str = 30.0,
+            jitter: float = 0.1,
+            reset: float | str = 60.0,
+        ) -> None: ...
+
+    @model_validator(mode="after")
+    def _check(self) -> BackoffConfig:
+        if self.max < self.initial:
+            problem = f"is shorter than the first wait, {self.initial:g} s"
+            raise values.wrong(problem, "make max at least as long as initial", "max")
+        return self
+
+
+class HeartbeatConfig(Table):
+    """A table `heartbeat`: how long a worker may be silent.
+
+    interval: after so many seconds without a word from it, it is asked whether it is there. timeout: when it says
+    nothing for so many more, it is killed as hung.
+    """
+
+    interval: _Duration = 5.0
+    timeout: _Duration = 15.0
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, interval: float | str = 5.0, timeout: float | str = 15.0) -> None: ...
+
+    @model_validator(mode="after")
+    def _check(self) -> HeartbeatConfig:
+        if self.timeout < self.interval:
+            problem = f"is shorter than the interval, {self.interval:g} s"
+            raise values.wrong(problem, "make timeout at least as long as interval", "timeout")
+        return self
+
+
+class WarmUpConfig(Table):
+    """A call that a worker has to answer before it is up: one table of the array `warm_up`."""
+
+    method: Annotated[str, AfterValidator(values.method)]
+    params: Annotated[list[Any], BeforeValidator(values.array), AfterValidator(values.sendable)] = Field(
+        default_factory=list
+    )
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, method: str, params: list[Any] | tuple[Any, ...] = ...) -> None: ...
+
+
+class SupervisorConfig(Table):
+    """The table [supervisor], the root, or a table [supervisor.NAME], a supervisor below it.
+
+    It gives up at more than `intensity` restarts within `period` seconds. children: the names of services, programs and
+    supervisors, in the order of their start. parallel_start: whether it waits for none of them to be up before it
+    starts the next; None leaves it to the strategy, see `starts_together`. backoff: for those children that have none
+    of their own; None for none.
+
+    restart, shutdown, significant: what its own supervisor does about it; not for the root, which has none.
+    """
+
+    strategy: Strategy = "one_for_one"
+    intensity: _Count = 5
+    period: Annotated[int, PlainValidator(values.period)] = 10
+    auto_shutdown: AutoShutdown = "never"
+    children: Annotated[list[str], BeforeValidator(values.array)] = Field(default_factory=list)
+    parallel_start: bool | None = None
+    backoff: BackoffConfig | None = None
+    restart: Restart = "permanent"
+    shutdown: _Shutdown = "infinity"
+    significant: bool = False
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            strategy: Strategy = "one_for_one",
+            intensity: int = 5,
+            period: float | str = 10,
+            auto_shutdown: AutoShutdown = "never",
+            children: list[str] | tuple[str, ...] = ...,
+            parallel_start: bool | None = None,
+            backoff: BackoffConfig | None = None,
+            restart: Restart = "permanent",
+            shutdown: float | str = "infinity",
+            significant: bool = False,
+        ) -> None: ...
+
+    @property
+    def starts_together(self) -> bool:
+        """`parallel_start`, or what it is where it is not given: whether the strategy knows no order."""
+        if self.parallel_start is None:
+            return self.strategy in ("one_for_one", "simple_one_for_one")
+        return self.parallel_start
+
+    @model_validator(mode="after")
+    def _check(self) -> SupervisorConfig:
+        if self.parallel_start and self.strategy in ("one_for_all", "rest_for_one"):
+            problem = f"a {self.strategy} starts its children one after the other: their order is a promise"
+            raise values.wrong(problem, "remove parallel_start, or write false", "parallel_start")
+        return self
+
+
+class ServiceConfig(Table):
+    """A table [service.NAME]: a program, how many of it, and how it is treated.
+
+    Durations are held in seconds and may be given as "500ms", "5s", "2m", "1h" or as numbers of seconds; sizes are held
+    in bytes and may be given as "64KiB", "10MB", "2GiB" or as numbers of bytes.
+
+    command: the program and its arguments; one text is split as a shell would. python: the environment or interpreter
+    that "python" in it means; None for the orchestrator's own. replicas: 1 to 1000. standby: so many more are up, to
+    take the place of those that die; 0 to 1000. restart, shutdown, significant: OTP's. backoff: None for the
+    supervisor's. start_timeout: the longest that a worker may take to be ready. warm_up: the calls that it has to
+    answer before it is. heartbeat: None for none. grace: how long a worker may go on with a call that was cancelled or
+    is past its time, before it is killed as hung; None, or "infinity", for ever. memory_limit, max_requests, max_age: a
+    worker that is larger, has answered more or is older is replaced; None for no limit. queue: calls that may wait.
+    timeout: that of a call which has none of its own; None, or "infinity", for no limit. retries: how often an
+    idempotent call is sent again. max_frame: 1 to 2**31-1. cwd: relative to `Config.directory`. env: added to the
+    orchestrator's own environment. config: handed to the worker; anything that MessagePack can carry, so no dates or
+    times without an offset.
+
+    Raises pydantic's `ValidationError`, a ValueError.
+    """
+
+    command: _Command
+    python: _Python | None = None
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    standby: Annotated[int, Field(ge=0, le=1000)] = 0
+    restart: Restart = "permanent"
+    shutdown: _Shutdown = 5.0
+    significant: bool = False
+    backoff: BackoffConfig | None = None
+    start_timeout: _Duration = 30.0
+    warm_up: Annotated[list[WarmUpConfig], BeforeValidator(values.array)] = Field(default_factory=list)
+    heartbeat: HeartbeatConfig | None = None
+    grace: _Limit = 5.0
+    memory_limit: Annotated[int, PlainValidator(values.memory_size)] | None = None
+    max_requests: Annotated[int, Field(ge=1)] | None = None
+    max_age: Annotated[float, PlainValidator(values.age)] | None = None
+    transport: Transport = "stdio"
+    route: Literal["least_loaded"] = "least_loaded"
+    queue: _Count = 1024
+    timeout: _Limit = 30.0
+    retries: _Count = 2
+    max_frame: Annotated[int, PlainValidator(values.frame_size)] = DEFAULT_MAX_FRAME
+    cwd: _Path = Path(".")
+    env: _Environment = Field(default_factory=dict)
+    config: Annotated[dict[str, Any], AfterValidator(values.sendable)] = Field(default_factory=dict)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            command: str | list[str] | tuple[str, ...],
+            python: str | None = None,
+            replicas: int = 1,
+            standby: int = 0,
+            restart: Restart = "permanent",
+            shutdown: float | str = 5.0,
+            significant: bool = False,
+            backoff: BackoffConfig | None = None,
+            start_timeout: float | str = 30.0,
+            warm_up: list[WarmUpConfig] | tuple[WarmUpConfig, ...] = ...,
+            heartbeat: HeartbeatConfig | None = None,
+            grace: float | str | None = 5.0,
+            memory_limit: int | str | None = None,
+            max_requests: int | None = None,
+            max_age: float | str | None = None,
+            transport: Transport = "stdio",
+            route: Literal["least_loaded"] = "least_loaded",
+            queue: int = 1024,
+            timeout: float | str | None = 30.0,
+            retries: int = 2,
+            max_frame: int | str = DEFAULT_MAX_FRAME,
+            cwd: str | Path = ".",
+            env: dict[str, str] = ...,
+            config: dict[str, Any] = ...,
+        ) -> None: ...
+
+
+class ProgramConfig(Table):
+    """A table [program.NAME]: any program that is to run, and speaks no protocol. It is up as soon as it runs.
+
+    The keys are those of a service.
+    """
+
+    command: _Command
+    python: _Python | None = None
+    restart: Restart = "permanent"
+    shutdown: _Shutdown = 5.0
+    significant: bool = False
+    backoff: BackoffConfig | None = None
+    cwd: _Path = Path(".")
+    env: _Environment = Field(default_factory=dict)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            command: str | list[str] | tuple[str, ...],
+            python: str | None = None,
+            restart: Restart = "permanent",
+            shutdown: float | str = 5.0,
+            significant: bool = False,
+            backoff: BackoffConfig | None = None,
+            cwd: str | Path = ".",
+            env: dict[str, str] = ...,
+        ) -> None: ...
+
+
+class Config(Table):
+    """A whole file.
+
+    supervisor: the root. supervisors: those below it, which the file has as [supervisor.NAME]. path: the file, in full;
+    None if made in Python. directory: what relative paths in it are meant from: the file's folder, or the current
+    directory if made in Python.
+    """
+
+    orchestrator: OrchestratorConfig = Field(default_factory=OrchestratorConfig)
+    supervisor: SupervisorConfig = Field(default_factory=SupervisorConfig)
+    supervisors: dict[_SupervisorName, SupervisorConfig] = Field(default_factory=dict)
+    service: dict[_ServiceName, ServiceConfig] = Field(default_factory=dict)
+    program: dict[_ProgramName, ProgramConfig] = Field(default_factory=dict)
+    path: _Path | None = None
+    directory: _Path = Field(default_factory=Path.cwd)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            orchestrator: OrchestratorConfig = ...,
+            supervisor: SupervisorConfig = ...,
+            supervisors: dict[str, SupervisorConfig] = ...,
+            service: dict[str, ServiceConfig] = ...,
+            program: dict[str, ProgramConfig] = ...,
+            path: str | Path | None = None,
+            directory: str | Path = ...,
+        ) -> None: ...
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        family.check(self)
+        return self
