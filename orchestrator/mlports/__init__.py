@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mlports.config import Config, ServiceConfig, SupervisorConfig, load_config
+    from mlports.config import (
+        BackoffConfig,
+        Config,
+        HeartbeatConfig,
+        ProgramConfig,
+        ServiceConfig,
+        SupervisorConfig,
+        WarmUpConfig,
+        load_config,
+    )
     from mlports.control import Client, connect
     from mlports.core.verdict import Verdict
     from mlports.errors import (
@@ -44,7 +53,16 @@ if TYPE_CHECKING:
 
 # Where each public name lives. They are imported when first used, so that `import mlports` costs next to nothing.
 _HOMES = {
-    "mlports.config": ["Config", "ServiceConfig", "SupervisorConfig", "load_config"],
+    "mlports.config": [
+        "BackoffConfig",
+        "Config",
+        "HeartbeatConfig",
+        "ProgramConfig",
+        "ServiceConfig",
+        "SupervisorConfig",
+        "WarmUpConfig",
+        "load_config",
+    ],
     "mlports.control": ["Client", "connect"],
     "mlports.core.verdict": ["Verdict"],
     "mlports.errors": [
@@ -75,6 +93,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BackoffConfig",
     "BlockingOrchestrator",
     "CallCancelled",
     "CallError",
@@ -83,12 +102,14 @@ __all__ = [
     "ConfigError",
     "ControlError",
     "DeadlineExceeded",
+    "HeartbeatConfig",
     "InvalidArgument",
     "MlportsError",
     "NoOrchestrator",
     "NotRunning",
     "Orchestrator",
     "Overloaded",
+    "ProgramConfig",
     "ProtocolViolation",
     "ScriptFailed",
     "ScriptResult",
@@ -100,6 +121,7 @@ __all__ = [
     "UnknownMethod",
     "UnknownService",
     "Verdict",
+    "WarmUpConfig",
     "WorkerCrashed",
     "WorkerError",
     "connect",

@@ -9,8 +9,8 @@ from .framing import DEFAULT_MAX_FRAME
 from .messages import Notification, Request
 
 VERSION = 1
-FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "shm", "arrow"])
-IMPLEMENTED = FEATURES - {"shm", "arrow"}  # by this package
+FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "shm", "arrow", "stacks"])
+IMPLEMENTED = FEATURES - {"shm", "arrow", "stacks"}  # by this package
 
 
 class MethodInfo(NamedTuple):

@@ -74,7 +74,7 @@ async def test_a_cut_frame_is_mentioned_beside_the_signal() -> None:
 AT_START = [
     Death("exits-before-hello", "exit", "exit 3", "exited with status 3", 3),
     Death("segfaults-before-hello", "signal", "SIGSEGV", "was killed by SIGSEGV", -11),
-    Death("never-says-hello", "start_timeout", "start_timeout", "did not answer $/hello within 0.3 s", -9),
+    Death("never-says-hello", "start_timeout", "start_timeout", "did not answer $/hello within 0.3 s", -12),
     Death("closes-stdout-before-hello", "closed", "closed", "closed its stdout and went on running", -9),
 ]
 
@@ -91,7 +91,7 @@ async def test_a_death_before_hello(case: Death) -> None:
         await seen.until("gave_up")
         error = await outcome(seen.call("echo", 1))
         assert type(error) is ServiceDown
-        assert "service faulty is down: failed to start child 0: worker faulty/0 (pid " in str(error)
+        assert "service faulty is down: failed to start child faulty/0: worker faulty/0 (pid " in str(error)
         assert verdict["detail"] in str(error)
         assert all(line in str(error) for line in verdict["stderr"])
         assert seen.replica()["restarts"] == 0
@@ -106,10 +106,10 @@ async def test_when_nothing_can_be_started() -> None:
     with pytest.raises(StartFailed) as caught:
         await orch.start()
     text = str(caught.value)
-    assert text.startswith("no service could be started:\n  first: failed to start child 0: worker first/0 (pid ")
+    assert text.startswith("no service could be started:\n  first: failed to start child first/0: worker first/0 (pid ")
     assert "exited with status 3" in text
     assert "there is no file m.skops" in text
-    assert "  second: failed to start child 0: cannot start 'no-such-program': no such program" in text
+    assert "  second: failed to start child second/0: cannot start 'no-such-program': no such program" in text
     assert orch.status()["state"] == "stopped"
 
 
@@ -300,7 +300,7 @@ async def test_a_program_that_cannot_be_started(transport: str, kind: str, what:
         await seen.until("gave_up")
         error = await outcome(seen.call("echo", 1))
         assert type(error) is ServiceDown
-        assert f"service faulty is down: failed to start child 0: cannot start {command[0]!r}" in str(error)
+        assert f"service faulty is down: failed to start child faulty/0: cannot start {command[0]!r}" in str(error)
         assert what in str(error)
         assert fix in str(error)
         assert seen.replica()["restarts"] == 0

@@ -89,7 +89,7 @@ async def test_a_violation_at_the_start(case: Violation) -> None:
         await seen.until("gave_up")
         error = await outcome(seen.call("echo", 1))
         assert type(error) is ServiceDown
-        assert "service faulty is down: failed to start child 0" in str(error)
+        assert "service faulty is down: failed to start child faulty/0" in str(error)
         assert verdict["detail"] in str(error)
         assert seen.replica()["restarts"] == 0
 

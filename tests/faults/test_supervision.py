@@ -79,7 +79,7 @@ async def test_the_other_replicas_of_a_temporary_service_go_on() -> None:
     async with scene(careless(), restart="temporary", replicas=2) as seen:
         error = await outcome(seen.call("exits", 1))
         assert type(error) is WorkerCrashed
-        survivor = seen.replica(1 - verdict_of(error).replica)
+        survivor = seen.replica(1 - (verdict_of(error).replica or 0))
         assert await asyncio.gather(*(seen.call("pid") for _ in range(10))) == [survivor["pid"]] * 10
         assert seen.orch.status()["services"]["faulty"]["state"] == "up"
 

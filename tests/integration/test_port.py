@@ -167,8 +167,12 @@ async def test_the_worker_and_what_it_starts_inherit_nothing(tmp_path: Path, tra
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes have one size here")
-async def test_pipes_hold_a_mebibyte(tmp_path: Path) -> None:
+async def test_pipes_that_large_messages_went_through_hold_a_mebibyte(tmp_path: Path) -> None:
     async with port(tmp_path) as orch:
+        _, _, of_input, of_output = await orch.call("port.pipes")
+        assert max(of_input, of_output) <= 1 << 16, "a user may have only so much of them"
+        body = bytes(8 << 20)
+        assert await orch.call("port.echo", body) == body
         _, _, of_input, of_output = await orch.call("port.pipes")
         most = int(Path("/proc/sys/fs/pipe-max-size").read_text())
         if most >= 1 << 20:

@@ -27,7 +27,7 @@ PARTS = frozenset(
     f"mlports.{part}"
     for part in (
         *("core", "runtime", "flow", "ml", "gateway", "cluster", "cli", "testing"),
-        *("config", "control", "errors", "telemetry", "toml_lines"),
+        *("config", "control", "errors", "telemetry", "toml_lines", "tree"),
     )
 )
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
@@ -75,7 +75,10 @@ RULES: Mapping[str, Rule] = {
     "mlports.config": _rule("mlports_protocol mlports.core mlports.errors mlports.toml_lines"),
     "mlports.toml_lines": _rule("mlports.errors"),
     "mlports.telemetry": _rule("mlports_protocol mlports.core mlports.errors mlports.config"),
-    "mlports.runtime": _rule("mlports_protocol mlports.core mlports.errors mlports.config mlports.telemetry"),
+    "mlports.tree": _rule("mlports.core mlports.config"),
+    "mlports.runtime": _rule(
+        "mlports_protocol mlports.core mlports.errors mlports.config mlports.telemetry mlports.tree"
+    ),
     "mlports.flow": _rule("mlports"),
     "mlports.ml": _rule("mlports"),
     "mlports.cluster": _rule("mlports"),
@@ -84,7 +87,9 @@ RULES: Mapping[str, Rule] = {
     "mlports.cli": _rule("mlports mlports.config mlports.control mlports.errors mlports.testing"),
     "mlports.__main__": _rule("mlports.cli"),
     # The public API's own modules: they put the layers together, and know nothing of what is built on them.
-    "mlports": _rule("mlports_protocol mlports.core mlports.runtime mlports.errors mlports.config mlports.telemetry"),
+    "mlports": _rule(
+        "mlports_protocol mlports.core mlports.runtime mlports.errors mlports.config mlports.telemetry mlports.tree"
+    ),
 }
 """By layer; a module belongs to the longest name that it is at or below."""
 

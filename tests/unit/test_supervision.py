@@ -1,250 +1,244 @@
-"""`OneForOne`: every row of its table of transitions, and OTP's rules for who is restarted and when that ends."""
+"""`Supervisor`, where traces cannot see it: its table, its specifications, and what its driver does out of turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import time
+from pathlib import Path
 
 import pytest
 
-from mlports.core.intensity import RestartIntensity
-from mlports.core.supervision import GiveUp, Instruction, OneForOne, Restart, Start, Stop
+from mlports.core import supervision
+from mlports.core.supervision import (
+    TRANSITIONS,
+    Ask,
+    BadSpec,
+    ChildSpec,
+    ChildStarted,
+    Counts,
+    Done,
+    End,
+    InvalidSpec,
+    Launch,
+    NotFound,
+    Reply,
+    SetTimer,
+    SimpleOneForOne,
+    StartCall,
+    Supervisor,
+    SupervisorEnded,
+    SupervisorFlags,
+    Up,
+    flags_from,
+    spec_from,
+    specs_from,
+)
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+START = ("serve", ["digits"])
 
 
-def machine(count: int = 3, restart: Restart = "permanent", intensity: int = 5, period: int = 10) -> OneForOne:
-    """A supervisor that was not started yet."""
-    return OneForOne(count, restart, RestartIntensity(intensity, period))
+def child(id: str, **changes: object) -> ChildSpec:
+    return spec_from({"id": id, "start": START, **changes})
 
 
-def running(count: int = 3, restart: Restart = "permanent", intensity: int = 5, period: int = 10) -> OneForOne:
-    """A supervisor whose children are all up."""
-    supervisor = machine(count, restart, intensity, period)
-    supervisor.start()
-    for child in range(count):
-        supervisor.started(child)
+def up(flags: SupervisorFlags, *specs: ChildSpec) -> Supervisor:
+    """A supervisor whose children are up; a child's id is the pid of its first life too."""
+    supervisor = Supervisor(flags, specs)
+    out = supervisor.start(0)
+    for spec in specs:
+        assert isinstance(out[0], Launch)
+        out = supervisor.started(spec.id, 0)
+    assert out == [Up()]
     return supervisor
 
 
-def kinds(instructions: list[Instruction]) -> list[str]:
-    return [type(instruction).__name__ for instruction in instructions]
-
-
-# Each row of the table.
-
-
-def test_nothing_runs_before_the_start() -> None:
-    assert machine(2).states == ("undefined", "undefined")
-
-
-def test_undefined_start() -> None:
-    supervisor = machine(3)
-    assert supervisor.start() == [Start(0), Start(1), Start(2)]
-    assert supervisor.states == ("starting",) * 3
-
-
-def test_starting_started() -> None:
-    supervisor = machine(2)
-    supervisor.start()
-    assert supervisor.started(1) == []
-    assert supervisor.states == ("starting", "running")
-
-
-def test_starting_start_failed_at_first() -> None:
-    supervisor = machine(4, intensity=100)
-    supervisor.start()
-    supervisor.started(0)
-    supervisor.started(3)
-    assert supervisor.start_failed(1, "no such file", 0) == [
-        Stop(3),
-        Stop(2),
-        Stop(0),
-        GiveUp("failed to start child 1: no such file"),
-    ]
-    assert supervisor.states == ("stopping", "undefined", "stopping", "stopping")
-
-
-def test_starting_start_failed_while_restarting() -> None:
-    supervisor = running(2, intensity=3)
-    assert supervisor.exited(0, False, "exit 1", 0) == [Start(0)]
-    assert supervisor.start_failed(0, "no such file", 0) == [Start(0)]
-    assert supervisor.states == ("starting", "running")
-    assert supervisor.start_failed(0, "no such file", 0) == [Start(0)]
-    # The fourth in all: the death itself and each failed attempt count.
-    instructions = supervisor.start_failed(0, "no such file", 0)
-    assert instructions[0] == Stop(1)
-    assert isinstance(instructions[1], GiveUp)
-    assert "reached_max_restart_intensity" in instructions[1].reason
-    assert instructions[1].reason.endswith("the last: no such file")
-    assert supervisor.states == ("undefined", "stopping")
-
-
-def test_running_exited_to_be_restarted() -> None:
-    supervisor = running(3)
-    assert supervisor.exited(1, False, "exit 1", 0) == [Start(1)]
-    assert supervisor.states == ("running", "starting", "running")
-
-
-def test_running_exited_once_too_often() -> None:
-    supervisor = running(3, intensity=1, period=7)
-    assert supervisor.exited(1, False, "exit 1", 0) == [Start(1)]
-    supervisor.started(1)
-    assert supervisor.exited(2, False, "SIGKILL", 7) == [
-        Stop(1),
-        Stop(0),
-        GiveUp("more than 1 restarts within 7 s (reached_max_restart_intensity); the last: SIGKILL"),
-    ]
-    assert supervisor.states == ("stopping", "stopping", "undefined")
-
-
-def test_running_exited_not_restarted() -> None:
-    supervisor = running(2, "temporary")
-    assert supervisor.exited(1, False, "exit 1", 0) == []
-    assert supervisor.states == ("running", "undefined")
-
-
-def test_any_stop() -> None:
-    supervisor = running(4, "temporary")
-    supervisor.exited(2, True, "exit 0", 0)
-    assert supervisor.stop() == [Stop(3), Stop(1), Stop(0)]
-    assert supervisor.states == ("stopping", "stopping", "undefined", "stopping")
-
-
-def test_starting_stop() -> None:
-    supervisor = machine(2)
-    supervisor.start()
-    assert supervisor.stop() == [Stop(1), Stop(0)]
-
-
-def test_stopping_exited() -> None:
-    supervisor = running(2, intensity=0)
-    supervisor.stop()
-    assert supervisor.exited(1, False, "SIGKILL", 0) == []
-    assert supervisor.states == ("stopping", "undefined")
-    assert supervisor.exited(0, True, "exit 0", 0) == []
-    assert supervisor.states == ("undefined", "undefined")
-
-
-# Who is restarted.
-
-
-@pytest.mark.parametrize(
-    ("restart", "normal", "again"),
-    [
-        ("permanent", True, True),
-        ("permanent", False, True),
-        ("transient", True, False),
-        ("transient", False, True),
-        ("temporary", True, False),
-        ("temporary", False, False),
-    ],
-)
-def test_restart(restart: Restart, normal: bool, again: bool) -> None:
-    supervisor = running(1, restart)
-    assert supervisor.exited(0, normal, "", 0) == ([Start(0)] if again else [])
-    assert supervisor.states == ("starting" if again else "undefined",)
-
-
-@pytest.mark.parametrize("restart", ["transient", "temporary"])
-def test_an_exit_without_a_restart_is_not_counted(restart: Restart) -> None:
-    supervisor = running(5, restart, intensity=0)
-    for child in range(5):
-        assert supervisor.exited(child, True, "exit 0", 0) == []
-    assert supervisor.states == ("undefined",) * 5
-
-
-# Counting, over all children together.
-
-
-def test_two_deaths_at_the_same_time_count_two() -> None:
-    supervisor = running(3, intensity=1)
-    assert kinds(supervisor.exited(0, False, "", 0)) == ["Start"]
-    assert kinds(supervisor.exited(1, False, "", 0)) == ["Stop", "Stop", "GiveUp"]
-
-
-def test_the_count_is_never_reset_by_success() -> None:
-    supervisor = running(1, intensity=2)
-    for _ in range(2):
-        assert supervisor.exited(0, False, "", 0) == [Start(0)]
-        supervisor.started(0)
-    assert kinds(supervisor.exited(0, False, "", 0)) == ["GiveUp"]
-
-
-def test_deaths_far_enough_apart_go_on_for_ever() -> None:
-    supervisor = running(1, intensity=1, period=10)
-    for at in range(0, 1100, 11):
-        assert supervisor.exited(0, False, "", at) == [Start(0)]
-        supervisor.started(0)
-
-
-def test_a_first_start_that_fails_is_not_counted_as_a_restart_of_others() -> None:
-    supervisor = machine(2, intensity=1000)
-    supervisor.start()
-    supervisor.started(0)
-    assert kinds(supervisor.start_failed(1, "", 0)) == ["Stop", "GiveUp"]
-
-
-def test_a_child_that_ran_once_is_a_restart_also_while_another_starts_for_the_first_time() -> None:
-    supervisor = machine(2)
-    supervisor.start()
-    supervisor.started(0)
-    assert supervisor.exited(0, False, "", 0) == [Start(0)]
-    assert supervisor.start_failed(0, "", 0) == [Start(0)]
-    assert supervisor.states == ("starting", "starting")
-
-
-# What comes late is ignored.
-
-LATE: list[tuple[str, Callable[[], OneForOne], Callable[[OneForOne], list[Instruction]]]] = [
-    ("started, undefined", machine, lambda it: it.started(0)),
-    ("started, running", running, lambda it: it.started(0)),
-    ("start_failed, undefined", machine, lambda it: it.start_failed(0, "", 0)),
-    ("start_failed, running", running, lambda it: it.start_failed(0, "", 0)),
-    ("exited, undefined", machine, lambda it: it.exited(0, False, "", 0)),
+FAULTS: list[tuple[dict[str, object], object]] = [
+    ({"start": START}, "missing_id"),
+    ({"id": "a"}, "missing_start"),
+    ({"id": "a", "start": "serve"}, ("invalid_mfa", "serve")),
+    ({"id": "a", "start": ("serve", "digits")}, ("invalid_mfa", ("serve", "digits"))),
+    ({"id": "a", "start": ("serve",)}, ("invalid_mfa", ("serve",))),
+    ({"id": "a", "start": START, "restart": "forever"}, ("invalid_restart_type", "forever")),
+    ({"id": "a", "start": START, "restart": ["permanent"]}, ("invalid_restart_type", ["permanent"])),
+    ({"id": "a", "start": START, "type": "nurse"}, ("invalid_child_type", "nurse")),
+    ({"id": "a", "start": START, "shutdown": -1}, ("invalid_shutdown", -1)),
+    ({"id": "a", "start": START, "shutdown": 1.5}, ("invalid_shutdown", 1.5)),
+    ({"id": "a", "start": START, "shutdown": True}, ("invalid_shutdown", True)),
+    ({"id": "a", "start": START, "shutdown": "soon"}, ("invalid_shutdown", "soon")),
+    ({"id": "a", "start": START, "significant": "yes"}, ("invalid_significant", "yes")),
+    ({"id": "a", "start": START, "modules": "digits"}, ("invalid_modules", "digits")),
+    ({"id": "a", "start": START, "modules": ["digits", 1]}, ("invalid_module", 1)),
+    (
+        {"id": "a", "start": START, "significant": True},
+        ("bad_combination", [("restart", "permanent"), ("significant", True)]),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("made", "event"), [case[1:] for case in LATE], ids=[case[0] for case in LATE])
-def test_late_events(made: Callable[[], OneForOne], event: Callable[[OneForOne], list[Instruction]]) -> None:
-    supervisor = made()
-    before = supervisor.states
-    assert event(supervisor) == []
-    assert supervisor.states == before
+@pytest.mark.parametrize(("given", "fault"), FAULTS, ids=lambda value: str(value)[:40])
+def test_sup_start_map_faulty_specs(given: dict[str, object], fault: object) -> None:
+    """Guards against a tree that starts and then surprises: each fault is found, and named as OTP names it."""
+    with pytest.raises(InvalidSpec) as found:
+        spec_from(given)
+    assert found.value.fault == fault
+    supervisor = up(SupervisorFlags(auto_shutdown="any_significant"))
+    assert supervisor.start_child("call", given, 0) == [Reply("call", BadSpec(found.value.fault))]
 
 
-def test_exited_while_starting_is_late() -> None:
-    """It is about the process before: the one that starts now says `started` or `start_failed` first."""
-    supervisor = running(1)
-    supervisor.exited(0, False, "", 0)
-    assert supervisor.exited(0, False, "", 0) == []
-    assert supervisor.states == ("starting",)
-    supervisor.started(0)
-    assert supervisor.states == ("running",)
+def test_faults_of_several_and_of_supervisors() -> None:
+    with pytest.raises(InvalidSpec) as found:
+        specs_from([child("a"), child("b"), child("a")])
+    assert found.value.fault == ("duplicate_child_name", "a")
+    with pytest.raises(InvalidSpec) as found:
+        Supervisor(SupervisorFlags(), [child("a", restart="transient", significant=True)])
+    assert found.value.fault == ("bad_combination", [("auto_shutdown", "never"), ("significant", True)])
+    with pytest.raises(InvalidSpec) as found:
+        Supervisor(SupervisorFlags("simple_one_for_one"), [])
+    assert found.value.fault == ("bad_start_spec", [])
+    for flags, fault in (
+        (7, "invalid_type"),
+        ({"strategy": "all"}, "invalid_strategy"),
+        ({"intensity": -1}, "invalid_intensity"),
+        ({"period": 0}, "invalid_period"),
+        ({"auto_shutdown": "some"}, "invalid_auto_shutdown"),
+    ):
+        with pytest.raises(InvalidSpec) as found:
+            flags_from(flags)
+        assert found.value.fault[0] == fault
 
 
-def test_started_while_stopping_is_late() -> None:
-    supervisor = machine(1)
-    supervisor.start()
-    supervisor.stop()
-    assert supervisor.started(0) == []
-    assert supervisor.states == ("stopping",)
+def test_defaults_are_otps() -> None:
+    assert flags_from({}) == SupervisorFlags("one_for_one", 1, 5, "never")
+    assert child("a") == ChildSpec("a", StartCall("serve", ("digits",)), "permanent", 5000, False, "worker", ("serve",))
+    assert child("a", type="supervisor").shutdown == "infinity"
+    assert spec_from(child("a")) == child("a")
 
 
-def test_nothing_is_started_after_the_end() -> None:
-    supervisor = running(3, intensity=0)
-    assert kinds(supervisor.exited(1, False, "", 0)) == ["Stop", "Stop", "GiveUp"]
-    for child in (0, 2):
-        assert supervisor.exited(child, False, "", 0) == []
-        assert supervisor.start_failed(child, "", 0) == []
-        assert supervisor.started(child) == []
-    assert supervisor.states == ("undefined",) * 3
+def test_extra_return() -> None:
+    """What a start says besides its pid reaches whoever asked for the start."""
+    supervisor = up(SupervisorFlags())
+    assert isinstance(supervisor.start_child("call", child("a"), 0)[0], Launch)
+    assert supervisor.started("pid", 0, info="extra") == [Reply("call", ChildStarted("pid", "extra"))]
+    supervisor.terminate_child("call", "a", 0)
+    assert supervisor.exited("pid", "shutdown", 0) == [Reply("call", Done())]
+    supervisor.restart_child("call", "a", 0)
+    assert supervisor.started("pid2", 0, "more") == [Reply("call", ChildStarted("pid2", "more"))]
 
 
-def test_stop_twice_asks_once() -> None:
-    supervisor = running(2)
-    assert supervisor.stop() == [Stop(1), Stop(0)]
-    assert supervisor.stop() == []
+def test_child_unlink() -> None:
+    """A child whose end was told in no other way is waited for all the same, and only its own end counts."""
+    supervisor = up(SupervisorFlags(), child("a"), child("b"))
+    assert supervisor.terminate_child("call", "a", 0) == [Ask("a"), SetTimer(5000, 1)]
+    assert supervisor.exited("stranger", "shutdown", 0) == []
+    assert supervisor.exited("a", "shutdown", 0) == [Reply("call", Done())]
 
 
-def test_stop_after_giving_up_does_not_ask_again() -> None:
-    supervisor = running(2, intensity=0)
-    supervisor.exited(0, False, "", 0)
-    assert supervisor.stop() == []
+def test_scale_start_stop_many_children() -> None:
+    """Starting and stopping takes the same time for each of many children."""
+    count = 10_000
+    supervisor = up(SupervisorFlags(), *(child(f"c{n}") for n in range(count)))
+    (reply,) = supervisor.count_children("call", 0)
+    assert reply == Reply("call", Counts(count, count, 0, count))
+    out = supervisor.stop("shutdown", 0)
+    for n in reversed(range(count)):
+        assert out[-2] == Ask(f"c{n}")
+        out = supervisor.exited(f"c{n}", "shutdown", 0)
+    assert out == [End("shutdown")]
+
+
+def test_calls_that_the_end_overtakes_are_answered() -> None:
+    supervisor = up(SupervisorFlags(), child("a"))
+    supervisor.stop("shutdown", 0)
+    assert supervisor.which_children("early", 0) == []
+    assert supervisor.exited("a", "shutdown", 0) == [End("shutdown"), Reply("early", SupervisorEnded())]
+    assert supervisor.which_children("late", 0) == [Reply("late", SupervisorEnded())]
+    assert supervisor.exited("a", "shutdown", 0) == []
+    assert supervisor.stop("shutdown", 0) == []
+
+
+def test_get_childspec() -> None:
+    supervisor = up(SupervisorFlags(), child("a"))
+    assert supervisor.get_childspec("call", "a", 0) == [Reply("call", supervision.FoundSpec(child("a")))]
+    assert supervisor.get_childspec("call", "b", 0) == [Reply("call", NotFound())]
+
+
+def test_a_simple_one_for_one_knows_its_children_by_pid() -> None:
+    supervisor = Supervisor(SupervisorFlags("simple_one_for_one"), [child("template")])
+    assert supervisor.start(0) == [Up()]
+    (launch,) = supervisor.start_child("call", ["more"], 0)
+    assert isinstance(launch, Launch)
+    assert launch.start == StartCall("serve", ("digits", "more"))
+    supervisor.started("pid", 0)
+    assert supervisor.terminate_child("call", "template", 0) == [Reply("call", SimpleOneForOne())]
+    assert supervisor.terminate_child("call", "gone", 0, alive=False) == [Reply("call", Done())]
+    assert supervisor.terminate_child("call", "other", 0, alive=True) == [Reply("call", NotFound())]
+
+
+def test_answers_to_questions_that_nobody_asked_are_refused() -> None:
+    """Guards against a driver that loses a process by naming it to a supervisor that starts none."""
+    supervisor = up(SupervisorFlags(), child("a"))
+    with pytest.raises(ValueError, match="ready"):
+        supervisor.started("b", 0)
+    with pytest.raises(ValueError, match="ready"):
+        supervisor.start_failed("late", 0)
+    with pytest.raises(ValueError, match="ready"):
+        supervisor.start(0)
+
+
+def test_the_table_has_every_phase() -> None:
+    assert {row.phase for row in TRANSITIONS} | {row.becomes for row in TRANSITIONS} == {
+        *("new", "starting", "ready", "stopping", "ended"),
+    }
+
+
+def test_the_table_has_every_change_of_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the table, and the diagram that is made of it: what happens is in it, and what is in it happens."""
+    from mlports.testing.simulation import play, world
+
+    golden = Path(__file__).resolve().parents[1] / "otp" / "golden"
+    changes = set()
+
+    class Recorder(Supervisor):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "phase" and hasattr(self, "phase"):
+                changes.add((self.phase, value))
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr(world, "Supervisor", Recorder)
+    for recording in ("suite.txt", "schedules.txt"):
+        list(play((golden / recording).read_text("utf-8").splitlines()))
+    rows = {(row.phase, row.becomes) for row in TRANSITIONS}
+    # A phase that something begins and ends within one event is passed through.
+    assert changes - {(phase, phase) for phase, _ in changes} == rows - {(phase, phase) for phase, _ in rows}
+
+
+def test_the_diagram_is_current() -> None:
+    """Guards against a page that shows another machine; `python docs/supervision_diagram.py` writes it anew."""
+    spec = importlib.util.spec_from_file_location("supervision_diagram", DOCS / "supervision_diagram.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.PAGE.read_text("utf-8")
+    assert module.with_diagram(page) == page
+
+
+def test_the_machine_is_fast_enough_to_be_no_cost() -> None:
+    """Guards against work that grows with the number of restarts. Its speed itself is measured by `make bench`."""
+    supervisor = up(SupervisorFlags(intensity=10**9, period=3600), child("a"))
+    pid: object = "a"
+
+    def restarts(count: int) -> float:
+        nonlocal pid
+        began = time.perf_counter()
+        for _ in range(count):
+            supervisor.exited(pid, "crash", 0)
+            pid = object()
+            supervisor.started(pid, 0)
+        return time.perf_counter() - began
+
+    restarts(5_000)
+    first = min(restarts(2_000) for _ in range(3))
+    restarts(20_000)
+    assert min(restarts(2_000) for _ in range(3)) < 5 * first

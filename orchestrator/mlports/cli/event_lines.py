@@ -24,7 +24,7 @@ def is_shown(event: dict[str, Any], least: str) -> bool:
 def as_line(event: dict[str, Any], colour: bool) -> str:
     """An event as a line; several for a text of several."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-    who = event.get("service", "mlports")
+    who = event.get("service") or event.get("program") or event.get("supervisor") or "mlports"
     if "replica" in event:
         who += f"/{event['replica']}"
     first, *more = harmless(_text(event)).splitlines() or [""]
@@ -42,7 +42,8 @@ def _text(event: dict[str, Any]) -> str:
         return f"| {text}" if event.get("level") == "stderr" else f"{event.get('level')}: {text}{fields}"
     if name == "ready":
         bare = ", bare: it did not answer $/hello" if event.get("bare") else ""
-        return f"ready after {event['seconds']:.2f} s (pid {event['pid']}{bare})"
+        after = f"ready after {event['seconds']:.2f} s" if "seconds" in event else "running"
+        return f"{after} (pid {event['pid']}{bare})"
     if name in ("died", "stopped"):
         verdict = _verdict(event.get("verdict", {}), text)
         return f"died: {verdict}" if name == "died" else verdict
@@ -53,7 +54,7 @@ def _text(event: dict[str, Any]) -> str:
         return f"progress: {event['done']:g}{total} {text}".rstrip()
     if name == "retried":
         return f"{event['calls']} of its calls will be tried again"
-    known = {"time", "event", "service", "replica", "text"}
+    known = {"time", "event", "service", "replica", "program", "supervisor", "text"}
     return f"{name}{f': {text}' if text else ''}" + _fields((k, v) for k, v in event.items() if k not in known)
 
 

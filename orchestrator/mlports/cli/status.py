@@ -8,7 +8,11 @@ from typing import Any
 from mlports.cli.command import CONFIG, ConfigOption, JsonOption, resolve
 from mlports.cli.output import coloured, put, styled
 
-_STYLES = {"up": "green", "ready": "green", "down": "red", "dead": "red", "starting": "yellow", "stopping": "yellow"}
+_STYLES = {
+    **dict.fromkeys(("up", "ready", "running", "standby"), "green"),
+    **dict.fromkeys(("down", "dead"), "red"),
+    **dict.fromkeys(("starting", "stopping", "pausing", "draining"), "yellow"),
+}
 _COLUMNS = ("SERVICE", "STATE", "PID", "UPTIME", "RESTARTS", "IN FLIGHT", "ANSWERED", "WAITING")
 
 
@@ -51,6 +55,9 @@ def _table(found: dict[str, Any], colour: bool) -> str:
             rows.append([label, replica["state"], str(replica["pid"] or ""), uptime, *counts, ""])
         if service["reason"]:
             reasons.append(f"{name} is down: {service['reason']}")
+    for name, program in found.get("programs", {}).items():
+        uptime = "" if program["uptime"] is None else _span(program["uptime"])
+        rows.append([name, program["state"], str(program["pid"] or ""), uptime, str(program["restarts"]), "", "", ""])
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [f"orchestrator {found['state']}, pid {found['pid']}, {found['config'] or 'made in Python'}", ""]
     for row in rows:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlports.control.state import FEATURES, MAX_FRAME, READ_SIZE, SOCKET_NAME, StateDir, reachable
+from mlports.control.verdicts import VerdictFile
 from mlports.errors import CallError, ControlError, InvalidArgument, NotRunning, WorkerCrashed
 from mlports_protocol import (
     Buffer,
@@ -34,16 +35,18 @@ _BEHIND = 10_000  # events that a slow client may lag behind before it loses the
 
 @contextlib.asynccontextmanager
 async def serve(orchestrator: Orchestrator) -> AsyncIterator[ControlServer]:
-    """Holds the orchestrator's state directory and listens there for as long as the block runs.
+    """Holds the orchestrator's state directory, listens there and writes the verdicts, for as long as the block runs.
 
     To be entered before the orchestrator is started, so that no second one can be. When it is left, whoever waits for
     the orchestrator's end finds the directory free. Raises `ControlError` when the directory cannot be had.
     """
-    server = ControlServer(orchestrator, StateDir(orchestrator.state_dir))
+    state = StateDir(orchestrator.state_dir)
+    server, verdicts = ControlServer(orchestrator, state), VerdictFile(state.path, orchestrator.event_log)
     try:
         await server.start()
         yield server
     finally:
+        verdicts.close()
         await server.stop()
 
 

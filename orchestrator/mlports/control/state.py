@@ -16,6 +16,13 @@ LOCK_NAME = "orchestrator.lock"
 FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray"])
 MAX_FRAME = 2**31 - 1
 READ_SIZE = 256 * 1024
+_REMEDIES = {
+    errno.ENOSPC: "Make room there",
+    errno.EDQUOT: "Make room there",
+    errno.EFBIG: "Raise ulimit -f",
+    errno.EMFILE: "Raise ulimit -n",
+    errno.ENOENT: "Make the directory",
+}
 _LONGEST_NAME = 103  # bytes of a socket's path: 104 on macOS and 108 on Linux, with the NUL that ends it
 
 
@@ -34,23 +41,31 @@ class StateDir:
         except OSError as error:
             why = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
             raise ControlError(
-                f"cannot use the state directory {path}: {why}. Make it writable, or set state_dir to another"
+                f"cannot use the state directory {path}: {why}. {remedy(error)}, or set state_dir to another"
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             pid = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._lock)
             raise ControlError(
                 f"the state directory {path} is in use by a running orchestrator (pid {pid}). "
                 "Stop that one with `mlports stop`, or set state_dir to another directory"
             ) from None
+        except OSError as error:
+            os.close(self._lock)
+            raise ControlError(
+                f"cannot lock the state directory {path}: {error.strerror}. Set state_dir to one on a local disk"
+            ) from error
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             os.close(self._lock)
-            raise ControlError(f"cannot write into the state directory {path}: {error.strerror}") from error
+            raise ControlError(
+                f"cannot write into the state directory {path}: {error.strerror}. {remedy(error)}, or set state_dir to "
+                "another"
+            ) from error
 
     def close(self) -> None:
         """Gives the directory free. Once is enough."""
@@ -59,6 +74,11 @@ class StateDir:
                 os.unlink(self.path / SOCKET_NAME)
             os.close(self._lock)
             self._lock = -1
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that cannot be written, as a request."""
+    return _REMEDIES.get(error.errno or 0, "Make it writable")
 
 
 @contextlib.contextmanager

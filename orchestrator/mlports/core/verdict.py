@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-Cause = Literal["exit", "signal", "protocol", "start_timeout", "spawn", "closed", "stopped"]
+from mlports.core.stacks import innermost
+
+Cause = Literal[
+    "exit",
+    "signal",
+    "out_of_memory",
+    "hang",
+    "protocol",
+    "start_timeout",
+    "warm_up",
+    "memory_limit",
+    "spawn",
+    "closed",
+    "stopped",
+]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One worker's death.
+    """One worker's or program's death; a program has no `replica`, and its name is `service`.
 
     `status` is its exit status, or minus the signal that ended it, as `subprocess` has it; None when it never ran.
-    `uptime` is in seconds, `in_flight` the ids of the requests it took along, `stderr` its last lines.
+    `uptime` is in seconds, `in_flight` the ids of the requests it took along, `stderr` its last lines. `stacks` are the
+    lines of its threads' stacks, taken before it was killed. `peak_memory` is the most that it had resident, in bytes,
+    without the processes that it started. `time` is when it was found dead, in seconds since the epoch.
     """
 
     service: str
-    replica: int
+    replica: int | None
     pid: int | None
     cause: Cause
     detail: str
@@ -29,6 +45,9 @@ class Verdict:
     in_flight: tuple[int, ...] = ()
     stderr: tuple[str, ...] = ()
     offending: bytes = field(default=b"", repr=False)
+    stacks: tuple[str, ...] = ()
+    peak_memory: int | None = None
+    time: float = 0.0
 
     @property
     def normal(self) -> bool:
@@ -45,13 +64,15 @@ class Verdict:
         return self.cause
 
     def __str__(self) -> str:
-        who = f"worker {self.service}/{self.replica}"
+        who = f"program {self.service}" if self.replica is None else f"worker {self.service}/{self.replica}"
         if self.pid is not None:
             who += f" (pid {self.pid})"
         when = f" after {self.uptime:.1f} s" if self.pid is not None else ""
         lost = f", with {len(self.in_flight)} requests in flight" if self.in_flight else ""
         said = "".join(f"\n  | {line}" for line in self.stderr[-8:])
-        return f"{who} {self.detail}{when}{lost}" + (f"; its last words on stderr:{said}" if said else "")
+        text = f"{who} {self.detail}{when}{lost}" + (f"; its last words on stderr:{said}" if said else "")
+        at = "".join(f"\n  | {line}" for line in innermost(self.stacks))
+        return text + (f"\n  where its threads were, innermost first:{at}" if at else "")
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values, for JSON."""
@@ -69,16 +90,20 @@ class Verdict:
             "in_flight": list(self.in_flight),
             "stderr": list(self.stderr),
             "offending": self.offending.hex(" "),
+            "stacks": list(self.stacks),
+            "peak_memory": self.peak_memory,
+            "time": round(self.time, 3),
         }
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Verdict:
-        """The verdict that `as_dict` gave."""
-        fields = {key: value for key, value in record.items() if key != "name"}
-        fields["in_flight"] = tuple(record["in_flight"])
-        fields["stderr"] = tuple(record["stderr"])
-        fields["offending"] = bytes.fromhex(record["offending"])
-        return cls(**fields)
+        """The verdict that `as_dict` gave, also that of an older version, or of a newer one as far as it is known."""
+        known = {each.name for each in fields(cls)}
+        values = {key: value for key, value in record.items() if key in known}
+        for name in ("in_flight", "stderr", "stacks"):
+            values[name] = tuple(values.get(name, ()))
+        values["offending"] = bytes.fromhex(values.get("offending", ""))
+        return cls(**values)
 
 
 def signal_name(number: int) -> str:
@@ -89,10 +114,15 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def describe_status(status: int) -> str:
-    """What an exit status says, as a verb: `exited with status 1`, `was killed by SIGKILL`."""
+def describe_status(status: int, out_of_memory: bool | None = None) -> str:
+    """What an exit status says, as a verb: `exited with status 1`, `was killed by SIGKILL`.
+
+    `out_of_memory` is whether the kernel ended it for want of memory; None: nobody knows, and a SIGKILL may mean that.
+    """
     if status >= 0:
         return f"exited with status {status}"
     name = signal_name(-status)
-    hint = " (out of memory? the kernel's log says)" if name == "SIGKILL" else ""
+    if out_of_memory:
+        return f"ran out of memory: the kernel killed it by {name}"
+    hint = " (out of memory? the kernel's log says)" if name == "SIGKILL" and out_of_memory is None else ""
     return f"was killed by {name}{hint}"

@@ -15,12 +15,12 @@ import asyncio
 import gc
 import time
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import Any
 
 from mlports.core.batching import frame_size
-from mlports.core.routing import Window, least_in_flight
+from mlports.core.routing import least_in_flight
 from mlports.core.verdict import Verdict
 from mlports.errors import (
     CallError,
@@ -34,7 +34,9 @@ from mlports.errors import (
     call_error,
 )
 from mlports.runtime.call import Call, Sent, Special
+from mlports.runtime.lane import Lane
 from mlports.runtime.outcomes import outcomes, take_apart
+from mlports.runtime.overdue import Overdue
 from mlports.runtime.port import Port
 from mlports.telemetry import EventLog
 from mlports_protocol import (
@@ -52,27 +54,18 @@ _SAME_DEADLINE = 0.1  # seconds by which the deadlines of calls that travel toge
 _EXPIRY_STEP = 0.005  # seconds between two looks for calls whose time is up
 
 
-class Replica:
-    """A ready port, and how much it holds."""
-
-    __slots__ = ("answered", "port", "window")
-
-    def __init__(self, port: Port, concurrency: int) -> None:
-        self.port = port
-        self.window = Window(concurrency + 1)
-        self.answered = 0
-
-
 class Dispatcher:
     """One service's calls: those that wait, in order, and those that its replicas are at.
 
-    At most `queue` calls wait; one whose worker died is tried at most `retries` times again.
+    At most `queue` calls wait; one whose worker died is tried at most `retries` times again; a worker has `grace`
+    seconds to answer what nobody wants any more.
     """
 
-    def __init__(self, service: str, queue: int, retries: int, events: EventLog) -> None:
+    def __init__(self, service: str, queue: int, retries: int, grace: float | None, events: EventLog) -> None:
         self.service = service
         self.methods: dict[str, MethodInfo] | None = None  # None until a worker has said which it has, or said nothing
-        self.ready: list[Replica] = []
+        self.ready: list[Lane] = []  # those that get requests
+        self.lanes: dict[Port, Lane] = {}  # and those besides that still have some
         self.closed: str | None = None  # why no more calls are accepted
         self._known: Container[str] | None = None  # the methods that may be called now; None: any
         self.answered = 0
@@ -80,6 +73,7 @@ class Dispatcher:
         self.retried = 0
         self._queue = queue
         self._retries = retries
+        self._overdue = Overdue(grace)
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
@@ -123,7 +117,7 @@ class Dispatcher:
             self._expect_expiry(deadline)
         if not self._pump_scheduled:
             # The first call of a burst leaves at once; those that follow in the same turn of the loop leave together.
-            if len(waiting) == 1 and not any(replica.window.in_flight for replica in self.ready):
+            if len(waiting) == 1 and not any(lane.window.in_flight for lane in self.ready):
                 self.pump()
             if waiting:
                 self._pump_scheduled = True
@@ -160,7 +154,7 @@ class Dispatcher:
 
     def _has_room(self) -> bool:
         now = time.monotonic()
-        return any(replica.window.room(now) > 0 and replica.port.takes_requests for replica in self.ready)
+        return any(lane.window.room(now) > 0 and lane.port.takes_requests for lane in self.ready)
 
     async def takes_batches(self) -> bool:
         """Whether the workers take several calls in one request; waits until one is ready to say so."""
@@ -204,13 +198,13 @@ class Dispatcher:
                 if self._waiting[0].done():
                     self._waiting.popleft()
                     continue
-                open_replicas = [(i, r.window) for i, r in enumerate(self.ready) if r.port.takes_requests]
-                index = least_in_flight(open_replicas, now, self._waiting[0].weight)
+                open_lanes = [(i, lane.window) for i, lane in enumerate(self.ready) if lane.port.takes_requests]
+                index = least_in_flight(open_lanes, now, self._waiting[0].weight)
                 if index is None:
                     break
-                replica = self.ready[index]
-                if self._send_some(replica, len(open_replicas), now) and replica.port not in touched:
-                    touched.append(replica.port)
+                lane = self.ready[index]
+                if self._send_some(lane, len(open_lanes), now) and lane.port not in touched:
+                    touched.append(lane.port)
         finally:
             if collecting:
                 gc.enable()
@@ -220,14 +214,14 @@ class Dispatcher:
             if len(touched) == 1 and len(touched[0].session.asked) == 1:
                 touched[0].await_answer_awake()
 
-    def _send_some(self, replica: Replica, replicas: int, now: float) -> bool:
+    def _send_some(self, lane: Lane, lanes: int, now: float) -> bool:
         """Takes the first calls that fit into one request, and queues it at the port. False when none could be sent."""
-        waiting, window, port = self._waiting, replica.window, replica.port
+        waiting, window, port = self._waiting, lane.window, lane.port
         first = waiting.popleft()
         calls = [first]
         latest = first.deadline
         if first.special is None and waiting and self._may_pack(port, first.method):
-            most = frame_size(len(waiting) + 1, window.room(now), replicas, window.pace)
+            most = frame_size(len(waiting) + 1, window.room(now), lanes, window.pace)
             while len(calls) < most and waiting:
                 call = waiting[0]
                 if call.special is not None or call.method != first.method:
@@ -254,7 +248,7 @@ class Dispatcher:
             text = f"{self.service}.{first.method} does not stream: it is called, and answers once"
             first.fail(UnknownMethod(text, service=self.service, method=first.method))
             return False
-        return self._send(replica, Sent(calls, len(calls) > 1, now), latest)
+        return self._send(lane, Sent(calls, len(calls) > 1, now), latest)
 
     def _streams(self, port: Port, method: str) -> bool:
         return "stream" in port.session.features and (self.methods is None or self.methods[method].stream)
@@ -269,8 +263,8 @@ class Dispatcher:
         info = self.methods.get(method) if self.methods is not None else None
         return info is None or not info.batch
 
-    def _send(self, replica: Replica, sent: Sent, latest: float) -> bool:
-        port, calls = replica.port, sent.calls
+    def _send(self, lane: Lane, sent: Sent, latest: float) -> bool:
+        port, calls = lane.port, sent.calls
         first = calls[0]
         meta: dict[str, Any] = {}
         if latest != _NEVER:
@@ -289,10 +283,10 @@ class Dispatcher:
         try:
             buffers = port.session.request(first.method, list(params), meta, sent)
         except LocalProtocolError as error:
-            return self._refuse_unsendable(replica, sent, error)
+            return self._refuse_unsendable(lane, sent, error)
         sent.number = port.session.last_id
         sent.end = port.send(buffers)
-        replica.window.sent(sent.weight, sent.at)
+        lane.window.sent(sent.weight, sent.at)
         for call in calls:
             call.request = sent
             call.attempts += 1
@@ -300,17 +294,17 @@ class Dispatcher:
             first.special.stream.give_credit = lambda count: self._give_credit(port, sent, count)
         return True
 
-    def _refuse_unsendable(self, replica: Replica, sent: Sent, error: LocalProtocolError) -> bool:
+    def _refuse_unsendable(self, lane: Lane, sent: Sent, error: LocalProtocolError) -> bool:
         """Fails the call that cannot be encoded; of several, each is tried by itself. Whether any was sent."""
         if sent.packed:
             sent_some = False
             for call in sent.calls:
-                sent_some |= self._send(replica, Sent([call], False, sent.at), call.deadline)
+                sent_some |= self._send(lane, Sent([call], False, sent.at), call.deadline)
             return sent_some
         call = sent.calls[0]
         self.failed += 1
         text = f"the arguments of {self.service}.{call.method} cannot be sent: {error}"
-        call.fail(InvalidArgument(text, service=self.service, method=call.method, replica=replica.port.replica))
+        call.fail(InvalidArgument(text, service=self.service, method=call.method, replica=lane.port.replica))
         return False
 
     def _send_cast(self, port: Port, call: Call) -> bool:
@@ -332,12 +326,12 @@ class Dispatcher:
 
     def _cancel_sent(self, sent: Sent) -> None:
         if all(call.done() for call in sent.calls):
-            for replica in self.ready:
-                port = replica.port
+            for port in self.lanes:
                 if port.session.asked.get(sent.number) is sent:
                     with suppress(OversizedMessage):  # one that takes no frame of this length works in vain
                         port.send(port.session.cancel(sent.number))
                         port.flush()
+                    self._overdue.add(port, sent)
 
     # -- deadlines
 
@@ -351,7 +345,7 @@ class Dispatcher:
         self._expiry = None
         now = time.monotonic()
         following = _NEVER
-        sent_ones = [sent for replica in self.ready for sent in replica.port.session.asked.values() if sent is not None]
+        sent_ones = [sent for port in self.lanes for sent in port.session.asked.values() if type(sent) is Sent]
         for call in [*self._waiting, *(call for sent in sent_ones for call in sent.calls)]:
             if call.done():
                 continue
@@ -387,9 +381,8 @@ class Dispatcher:
 
     def on_answered(self, port: Port, answer: Answered, now: float) -> None:
         sent: Sent = answer.tag
-        replica = self._replica_of(port)
-        replica.window.answered(sent.weight, now)
-        replica.answered += sent.weight
+        lane = self.lanes[port]
+        lane.window.answered(sent.weight, now)
         self.answered += sent.weight
         try:
             self._settle(sent, answer, port)
@@ -398,6 +391,7 @@ class Dispatcher:
                 text = f"the answer of {self.service}.{call.method} could not be taken in: {error!r}"
                 call.fail(CallError(text, code="internal", service=self.service, method=call.method))
             raise
+        lane.count(sent.weight)
 
     def _settle(self, sent: Sent, answer: Answered, port: Port) -> None:
         if answer.error is not None:
@@ -442,10 +436,11 @@ class Dispatcher:
 
     # -- replicas that come and go
 
-    def add(self, port: Port) -> None:
+    def add(self, port: Port) -> Lane:
         """A replica is ready."""
         self.methods = self._known = port.methods
-        self.ready.append(Replica(port, port.peer.concurrency))
+        lane = self.lanes[port] = Lane(port)
+        self.ready.append(lane)
         if self.methods is not None:  # calls were accepted before any worker could say what it has
             for call in self._waiting:
                 if call.method not in self.methods and not call.done():
@@ -453,10 +448,19 @@ class Dispatcher:
                     call.fail(self._unknown_method(call))
         self._wake_ready_waiters()
         self.pump()
+        return lane
+
+    def retire(self, port: Port, on_empty: Callable[[], None]) -> None:
+        """A replica gets no more requests; `on_empty` is called when it has answered those that it has."""
+        lane = self.lanes[port]
+        self.ready = [other for other in self.ready if other is not lane]
+        lane.retire(on_empty)
 
     def remove(self, port: Port, verdict: Verdict, unanswered: Sequence[Sent]) -> None:
         """A replica died and left these requests, oldest first: each call in them is sent again, or fails."""
-        self.ready = [replica for replica in self.ready if replica.port is not port]
+        lane = self.lanes.pop(port, None)
+        if lane is not None and not lane.retired:
+            self.ready = [other for other in self.ready if other is not lane]
         again: list[Call] = []
         for sent in unanswered:
             never_left = sent.end > port.written  # a part of a frame is nothing that can have been done
@@ -482,8 +486,14 @@ class Dispatcher:
         self._known = ()
         self.fail_waiting()
 
+    def reopen(self) -> None:
+        """Accepts calls again: there will be replicas after all."""
+        self.closed = None
+        self._known = self.methods
+
     def end(self) -> None:
         """The last replica is gone."""
+        self._overdue.close()
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
@@ -518,9 +528,3 @@ class Dispatcher:
                 why = self.closed
                 text = f"{self.service}.{call.method} was not sent: service {self.service} is down: {why}"
                 call.fail(ServiceDown(text, service=self.service, method=call.method))
-
-    def _replica_of(self, port: Port) -> Replica:
-        for replica in self.ready:
-            if replica.port is port:
-                return replica
-        return Replica(port, 1)

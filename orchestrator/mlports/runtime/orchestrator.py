@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownService
 from mlports.runtime.call import Progress, Special, Stream, StreamItems
+from mlports.runtime.guard import Guard
+from mlports.runtime.handle import SupervisorHandle
 from mlports.runtime.mapping import map_calls
+from mlports.runtime.memory_watch import MemoryWatcher
 from mlports.runtime.service import Service
-from mlports.runtime.supervisor import ServiceSupervisor
+from mlports.runtime.tree import SupervisionTree
 from mlports.telemetry import Event, EventLog
 
 if TYPE_CHECKING:
@@ -46,11 +49,13 @@ class Orchestrator:
             from mlports.config import Config
 
             config = Config(service=dict(services or {}))
-        if not config.service:
+        if not config.service and not config.program:
             raise ConfigError("there is no service to run", fix="add a [service.NAME] table with a command")
         self.config = config
         self._events = EventLog()
-        self._supervisors: dict[str, ServiceSupervisor] = {}
+        self._guard = Guard(self._events)
+        self._services: dict[str, Service] = {}
+        self._tree: SupervisionTree | None = None
         self._routes: dict[str, tuple[Service, str]] = {}
         self._state = "new"
         self._stopped: asyncio.Future[None] | None = None
@@ -76,23 +81,33 @@ class Orchestrator:
         self._state = "running"
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
-        limits = self.config.supervisor
-        for name, service in self.config.service.items():
-            self._supervisors[name] = ServiceSupervisor(
-                name, service, limits, self.config.directory, self._events, self._call_for_worker
-            )
+        self._tree = self._plant()
+        self._guard.start()
         try:
-            for supervisor in self._supervisors.values():
-                supervisor.start()
-            await asyncio.gather(*(supervisor.settled for supervisor in self._supervisors.values()))
+            self._tree.start()
+            await self._tree.settled
         except BaseException:
             await self.stop("the start was interrupted")
             raise
-        reasons = {name: s.service.status()["reason"] for name, s in self._supervisors.items()}
-        if all(reasons.values()):
+        if self._state != "running":  # it was stopped meanwhile
+            return
+        services = [service.status() for service in self._services.values()]
+        if self._tree.root.is_ending or (services and all(status["state"] == "down" for status in services)):
+            told = "\n".join(f"  {n}: {status['reason']}" for n, status in zip(self._services, services, strict=True))
+            told = told or f"  {self._tree.root.epitaph}"
             await self.stop("no service could be started")
-            told = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
             raise StartFailed(f"no service could be started:\n{told}")
+
+    def _plant(self) -> SupervisionTree:
+        from mlports.tree import plan
+
+        config, directory, memory = self.config, self.config.directory, MemoryWatcher()
+        for name, service in config.service.items():
+            self._services[name] = Service(
+                name, service, directory, self._events, self._call_for_worker, self._guard, memory
+            )
+        branches = plan(config)
+        return SupervisionTree(branches, self._services, config.program, self._events, directory, self._guard)
 
     async def stop(self, reason: str = "the orchestrator stops") -> None:
         """Stops the services in reverse order. Calls that a worker is at may finish; those that wait fail."""
@@ -101,14 +116,10 @@ class Orchestrator:
             assert self._stopped is not None
             self._events.emit("stopping", text=reason)
             try:
-                for supervisor in reversed(self._supervisors.values()):
-                    await supervisor.stop(reason)
-            except BaseException:  # cancelled: nothing may be left behind all the same
-                for supervisor in self._supervisors.values():
-                    supervisor.kill()
-                await asyncio.gather(*(supervisor.gone() for supervisor in self._supervisors.values()))
-                raise
+                if self._tree is not None:
+                    await self._tree.stop(reason)
             finally:
+                await self._guard.stop()
                 self._state = "stopped"
                 self._events.close()
                 if not self._stopped.done():
@@ -196,12 +207,25 @@ class Orchestrator:
 
     def status(self) -> dict[str, Any]:
         """What there is, as plain values: state, pid, and for each service its replicas, queue and counts."""
+        programs = self._tree.programs if self._tree is not None else {}
         return {
             "state": self._state,
             "pid": os.getpid(),
             "config": str(self.config.path) if self.config.path else None,
-            "services": {name: supervisor.service.status() for name, supervisor in self._supervisors.items()},
+            "services": {name: service.status() for name, service in self._services.items()},
+            "programs": {name: program.status() for name, program in programs.items()},
         }
+
+    def supervisor(self, name: str = "mlports") -> SupervisorHandle:
+        """A supervisor, to ask about its children and to start and stop them; without a name, the root.
+
+        Raises `NotRunning` when the orchestrator is not, and `KeyError` when there is no such supervisor.
+        """
+        if self._tree is None or self._state != "running":
+            raise NotRunning(f"this orchestrator is {self._state}; ask it inside its `async with`, or after start()")
+        if name not in self._tree.branches:
+            raise KeyError(f"there is no supervisor {name!r}; there are: {', '.join(self._tree.branches)}")
+        return SupervisorHandle(self._tree, name)
 
     def events(self, recent: bool = False) -> AsyncIterator[Event]:
         """What happens from now on (with `recent`, the last 1,000 events first): deaths with their verdicts, logs, …
@@ -227,11 +251,11 @@ class Orchestrator:
         name, dot, method = target.rpartition(".")
         if not dot or not name or not method:
             raise UnknownService(f"{target!r} is no target: say service.method", service=target)
-        supervisor = self._supervisors.get(name)
-        if supervisor is None:
-            known = ", ".join(sorted(self._supervisors))
+        service = self._services.get(name)
+        if service is None:
+            known = ", ".join(sorted(self._services))
             raise UnknownService(f"there is no service {name!r}; there are: {known}", service=name, method=method)
-        route = (supervisor.service, method)
+        route = (service, method)
         # Bounded, because methods of bare workers are whatever callers name.
         if len(self._routes) < 10_000:
             self._routes[target] = route

@@ -1,7 +1,7 @@
 """A port: one worker process and the protocol spoken with it.
 
-    spawned ──▶ starting ──hello answered──▶ ready ──stop()──▶ stopping ──▶ dead
-                   └────────── exit, broken protocol, closed stdout, start timeout ─────▲
+    spawned ──▶ starting ──hello answered, come_up()──▶ ready ──ask()──▶ stopping ──▶ dead
+                   └────────── exit, broken protocol, closed stdout, start timeout, hang ──▲
 
 Reads and writes never block and never wait for each other, so that a large request on its way in cannot hold up a large
 answer on its way out. Whatever ends a worker, its owner hears of it once, with a verdict, after everything that the
@@ -17,11 +17,12 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from mlports.core.stacks import stacks_in
 from mlports.core.verdict import Cause, Verdict, describe_status
 from mlports.runtime.process import Process
 from mlports_protocol import (
@@ -40,8 +41,6 @@ from mlports_protocol import (
 )
 from mlports_protocol.errors import printed_text
 
-Shutdown = float | Literal["brutal_kill", "infinity"]
-
 _READ_SIZE = 64 * 1024  # a larger buffer would be mapped and unmapped by the allocator for every read
 _READS_IN_A_ROW = 8  # of one large frame, before other ports get their turn
 _WRITE_SIZE = 256 * 1024
@@ -49,15 +48,27 @@ _MOST_VECTORS = 512
 _HIGH_WATER = 1024 * 1024  # bytes waiting to be written from which on a port takes no more requests
 _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _CLOSED_GRACE = 1.0  # seconds between the end of a worker's stdin or stdout and its exit
+_STACKS_STEP = 0.05  # seconds without a further line after which a dump of stacks is over
+_STACKS_PATIENCE = 0.5  # seconds that it may take in all
+_STACKS_LINES = 1000
 _QUICK = 0.00015  # seconds: a round trip so short that waking up would be a good part of it
-FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray"])
+FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray", "stacks"])
+
+
+class Probe:
+    """A request of the orchestrator's own, which is no call: a ping, a warm-up."""
+
+    __slots__ = ("answered",)
+
+    def __init__(self, answered: Callable[[Answered], None]) -> None:
+        self.answered = answered
 
 
 class PortOwner(Protocol):
     """Who a port reports to."""
 
-    def on_ready(self, port: Port) -> None:
-        """The worker answered hello."""
+    def on_greeted(self, port: Port) -> None:
+        """The worker answered hello. It is the owner who says, by `come_up()`, that this is all that it waits for."""
 
     def on_answered(self, port: Port, answer: Answered, now: float) -> None:
         """A request was answered; `answer.tag` is what it was sent with."""
@@ -92,7 +103,7 @@ class Port:
         *,
         command: Sequence[str],
         cwd: Path,
-        env: Mapping[str, str],
+        env: Mapping[str, str] | Mapping[bytes, bytes],
         config: dict[str, Any],
         transport: str,
         max_frame: int,
@@ -105,20 +116,25 @@ class Port:
         self.state: Literal["starting", "ready", "stopping", "dead"] = "starting"
         self.peer = Peer()
         self.session = OrchestratorSession(max_frame)
-        self.began = time.monotonic()
+        self.began = self.heard = time.monotonic()  # `heard`: when it last sent anything
         self.written = 0  # bytes, of all that was ever queued
         self.queued = 0
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._out: deque[Buffer] = deque()
         self._writer_added = False
+        self._wide_in = self._wide_out = False  # the pipes were made larger
         self._closing = False
         self._doom: tuple[Cause, str, bytes] | None = None
         self._cut: RemoteProtocolError | None = None  # stdout ended inside a frame
         self._was_ready = False
         self._quick_trips = False
         self._asked_at = 0.0
-        self._dead = self._loop.create_future()
+        self._terminated = False
+        self._stop_reason = ""
+        self._asked_to_stop_at = self.began
+        self._dump: list[str] | None = None  # stderr since the stacks were asked for
+        self._last_words: tuple[str, ...] = ()  # stderr before that
         self._timers: list[asyncio.TimerHandle] = []
         self._process = Process(
             command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit
@@ -148,6 +164,18 @@ class Port:
     def uptime(self) -> float:
         """Seconds since the process was started."""
         return time.monotonic() - self.began
+
+    def come_up(self) -> None:
+        """The worker is ready to be used: its start is over."""
+        if self.state == "starting":
+            self.state = "ready"
+            self._was_ready = True
+            self._cancel_timers()
+
+    def probe(self, method: str, params: list[Any], answered: Callable[[Answered], None]) -> None:
+        """Sends a request that is no call, also while it starts. Raises what `session.request` does."""
+        self.send(self.session.request(method, params, None, Probe(answered)))
+        self.flush()
 
     # -- writing
 
@@ -192,6 +220,9 @@ class Port:
                 _drop(out, written)
         except BlockingIOError:
             if not self._writer_added:
+                if not self._wide_in:
+                    self._wide_in = True
+                    self._process.widen(descriptor)
                 self._writer_added = True
                 self._loop.add_writer(descriptor, self._write)
         except OSError as error:
@@ -225,6 +256,9 @@ class Port:
                         return
                     session.feed(data)
                     break
+                if not self._wide_out:
+                    self._wide_out = True
+                    self._process.widen(descriptor)
                 count = os.readv(descriptor, [room])
                 if not count:
                     self._on_stdout_closed()
@@ -243,7 +277,7 @@ class Port:
 
     def _take_events(self) -> None:
         owner = self._owner
-        now = time.monotonic()
+        self.heard = now = time.monotonic()
         # The wrappings of what is decoded are garbage when this is done: the collector would look in vain.
         collecting = gc.isenabled()
         gc.disable()
@@ -252,7 +286,10 @@ class Port:
                 if type(event) is Answered:
                     if not self.session.asked:
                         self._quick_trips = now - self._asked_at < _QUICK
-                    owner.on_answered(self, event, now)
+                    if type(event.tag) is Probe:
+                        event.tag.answered(event)
+                    else:
+                        owner.on_answered(self, event, now)
                 elif type(event) is Item:
                     owner.on_item(self, event)
                 elif type(event) is Request:
@@ -282,11 +319,8 @@ class Port:
 
     def _on_greeted(self, peer: Peer) -> None:
         self.peer = peer
-        self._cancel_timers()
         if self.state == "starting":
-            self.state = "ready"
-            self._was_ready = True
-            self._owner.on_ready(self)
+            self._owner.on_greeted(self)
 
     def _on_request(self, request: Request) -> None:
         if request.method == "$/ping":
@@ -314,34 +348,72 @@ class Port:
 
     # -- the end
 
-    async def stop(self, shutdown: Shutdown, reason: str) -> None:
-        """Ends the worker: asks, waits `shutdown` seconds, SIGTERM, waits, SIGKILL. Returns after its death.
+    def ask(self, reason: str) -> None:
+        """Asks the worker to stop: `$/stop`, then the end of its input. It may finish what it has."""
+        if self.state in ("dead", "stopping"):
+            return
+        was_starting = self.state == "starting"
+        self.state = "stopping"
+        self._stop_reason = reason
+        self._asked_to_stop_at = time.monotonic()
+        self._cancel_timers()
+        if self._doom is None:
+            self._doom = ("stopped", f"was stopped ({reason})", b"")
+        self._ask_to_stop(reason)
+        if was_starting:
+            # It reads nothing yet, and has nothing that it could lose.
+            self._process.signal_group(signal.SIGTERM)
 
-        "brutal_kill" kills at once, "infinity" waits as long as it takes.
-        """
-        if self.state != "dead":
-            was_starting = self.state == "starting"
-            self.state = "stopping"
-            self._cancel_timers()
-            if self._doom is None:
-                self._doom = ("stopped", f"was stopped ({reason})", b"")
-            if shutdown == "brutal_kill":
-                self._process.signal_group(signal.SIGKILL)
-            else:
-                self._ask_to_stop(reason)
-                if was_starting:
-                    # It reads nothing yet, and has nothing that it could lose.
-                    self._process.signal_group(signal.SIGTERM)
-                if not await self._gone_within(None if shutdown == "infinity" else float(shutdown)):
-                    self._doom_again(f"was stopped ({reason}): it ignored the request for {shutdown} s, then SIGTERM")
-                    self._process.signal_group(signal.SIGTERM)
-                    if not await self._gone_within(_TERM_GRACE):
-                        self._doom_again(f"was stopped ({reason}): it ignored the request and SIGTERM, then SIGKILL")
-                        self._process.signal_group(signal.SIGKILL)
-        await asyncio.shield(self._dead)
+    def terminate(self) -> None:
+        """To a worker that ignores being asked: SIGTERM, and a second later SIGKILL, to its whole group."""
+        if self.state == "dead" or self._terminated:
+            return
+        self._terminated = True
+        self._doom_again(f"it ignored the request for {time.monotonic() - self._asked_to_stop_at:.2g} s, then SIGTERM")
+        self._process.signal_group(signal.SIGTERM)
+        self._timers.append(self._loop.call_later(_TERM_GRACE, self._end_ignorant))
 
-    def kill(self) -> None:
+    def kill(self, reason: str) -> None:
         """SIGKILL to the worker's whole group, without a word."""
+        if self._doom is None:
+            self._doom = ("stopped", f"was stopped ({reason})", b"")
+        self.state = "stopping" if self.state != "dead" else "dead"
+        self._process.signal_group(signal.SIGKILL)
+
+    def fail(self, cause: Cause, detail: str) -> None:
+        """Kills a worker that may not go on; `detail` is a verb and what follows it."""
+        self._fail(cause, detail)
+
+    def hang(self, cause: Cause, detail: str) -> None:
+        """Kills a worker that does nothing any more, after it was asked for the stacks of its threads.
+
+        One that never said hello is asked as well: that the signal ends a program which knows nothing of it is no harm.
+        """
+        if self.state == "dead" or self._dump is not None or (self._doom is not None and self._doom[0] != "stopped"):
+            return
+        self._doom = (cause, detail, b"")
+        asked = self.session.phase != "ready" or "stacks" in self.session.features
+        self.state = "stopping"
+        self._cancel_timers()
+        if not asked:
+            self._fail(cause, detail)
+            return
+        self._dump = []
+        self._last_words = tuple(self._process.stderr_tail)
+        self._process.signal(signal.SIGUSR2)
+        self._await_stacks(time.monotonic() + _STACKS_PATIENCE, -1)
+
+    def _await_stacks(self, latest: float, lines: int) -> None:
+        """Waits for as long as lines arrive: nothing says that a dump is over."""
+        dump = self._dump or []
+        if time.monotonic() >= latest or (dump and len(dump) == lines):
+            assert self._doom is not None
+            self._fail(self._doom[0], self._doom[1])
+            return
+        self._timers.append(self._loop.call_later(_STACKS_STEP, self._await_stacks, latest, len(dump)))
+
+    def _end_ignorant(self) -> None:
+        self._doom_again("it ignored the request and SIGTERM, then SIGKILL")
         self._process.signal_group(signal.SIGKILL)
 
     def _ask_to_stop(self, reason: str) -> None:
@@ -351,16 +423,13 @@ class Port:
         self._closing = True
         self.flush()
 
-    async def _gone_within(self, seconds: float | None) -> bool:
-        done, _ = await asyncio.wait([self._dead], timeout=seconds)
-        return bool(done)
-
     def _doom_again(self, detail: str) -> None:
         if self._doom is not None and self._doom[0] == "stopped":
-            self._doom = ("stopped", detail, b"")
+            self._doom = ("stopped", f"was stopped ({self._stop_reason}): {detail}", b"")
 
     def _on_start_timeout(self, seconds: float) -> None:
-        self._fail("start_timeout", f"did not answer $/hello within {seconds:g} s (start_timeout)")
+        waited = "did not answer $/hello" if self.session.phase != "ready" else "did not end its warm-up"
+        self.hang("start_timeout", f"{waited} within {seconds:g} s (start_timeout)")
 
     def _fail(self, cause: Cause, detail: str, offending: bytes = b"") -> None:
         """Ends a worker that cannot be used any more. Its death is reported when it is gone."""
@@ -375,6 +444,8 @@ class Port:
         self._process.signal_group(signal.SIGKILL)
 
     def _on_line(self, text: str) -> None:
+        if self._dump is not None and len(self._dump) < _STACKS_LINES:
+            self._dump.append(text)
         self._owner.on_log(self, "stderr", text, {})
 
     def _on_exit(self, status: int) -> None:
@@ -386,7 +457,7 @@ class Port:
         self._process.close_read()
         cause, detail, offending = self._doom or self._own_end(status)
         asked = self.session.asked
-        unanswered = [asked[number] for number in sorted(asked) if asked[number] is not None]
+        calls = [number for number in sorted(asked) if type(asked[number]) is not Probe and asked[number] is not None]
         verdict = Verdict(
             self.service,
             self.replica,
@@ -397,12 +468,14 @@ class Port:
             self.uptime,
             self._was_ready,
             self.restarts,
-            tuple(sorted(asked)) if self._was_ready else (),
-            tuple(self._process.stderr_tail),
+            tuple(calls),
+            tuple(self._process.stderr_tail) if self._dump is None else self._last_words,
             offending,
+            stacks_in(self._dump or ()),
+            self._process.peak_memory,
+            time.time(),
         )
-        self._owner.on_dead(self, verdict, unanswered)
-        self._dead.set_result(None)
+        self._owner.on_dead(self, verdict, [asked[number] for number in calls])
 
     def _own_end(self, status: int) -> tuple[Cause, str, bytes]:
         """What a worker that ended by itself died of. One that was killed within a frame did not break the protocol."""

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mlports.errors import MlportsError
 
@@ -21,6 +23,7 @@ _PIPE_SIZE = 1024 * 1024  # bytes; Linux gives 64 KiB unless asked
 _LINES_KEPT = 50
 _LINE_LIMIT = 8 * 1024  # bytes; a longer line is cut into several
 _READ_SIZE = 64 * 1024
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 class SpawnFailed(MlportsError):
@@ -30,9 +33,11 @@ class SpawnFailed(MlportsError):
 class Process:
     """A running program: the ends of its pipes, its stderr by lines, and its exit status.
 
-    `write_fd` and `read_fd` are non-blocking; the owner reads and writes them, and `close()` closes them. `on_line` is
-    called for each line on stderr, `on_exit` once with the status (minus the signal, if one ended it), when the process
-    is gone, everything it wrote on stderr was read, its process group is killed and its status collected.
+    `write_fd` and `read_fd` are non-blocking; the owner reads and writes them, and closes them with `close_write()` and
+    `close_read()`. With the transport "none" there are none: its input is empty, its output goes where its stderr goes.
+    `on_line` is called for each line on stderr, `on_exit` once with the status (minus the signal, if one ended it),
+    when the process is gone, everything it wrote on stderr was read, its process group is killed and its status
+    collected; `peak_memory`, in bytes, is known then, as far as it is.
     """
 
     def __init__(
@@ -40,7 +45,7 @@ class Process:
         command: Sequence[str],
         *,
         cwd: Path,
-        env: Mapping[str, str],
+        env: Mapping[str, str] | Mapping[bytes, bytes],
         transport: str,
         on_line: Callable[[str], None],
         on_exit: Callable[[int], None],
@@ -53,6 +58,8 @@ class Process:
         self._popen, self.write_fd, self.read_fd, self._stderr_fd = _spawn(command, cwd, env, transport)
         self.pid = self._popen.pid
         self.status: int | None = None
+        self.peak_memory: int | None = None
+        self._least_peak = _own_peak()
         self._pid_fd: int | None = None
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
         self._watch_exit()
@@ -83,6 +90,12 @@ class Process:
             os.close(self.read_fd)
             self.read_fd = -1
 
+    def widen(self, descriptor: int) -> None:
+        """Makes a pipe larger that large messages go through. Not done at once: a user may have only so much."""
+        if descriptor >= 0 and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # over the user's limit: the usual size works too
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
     def _watch_exit(self) -> None:
         if hasattr(os, "pidfd_open"):
             try:
@@ -109,9 +122,20 @@ class Process:
             self._pid_fd = None
         # As long as it is not collected its pid, and so its group's, belongs to nobody else.
         self.signal_group(signal.SIGKILL)
-        self.status = self._popen.wait()
+        self.status = self._collect()
         self._read_rest_of_stderr()
         self._on_exit(self.status)
+
+    def _collect(self) -> int:
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:  # somebody else in this program collected it
+            return self._popen.wait()
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        peak = usage.ru_maxrss * _RSS_UNIT
+        # Until a new program replaces it a child counts as large as the one who started it.
+        self.peak_memory = peak if peak > self._least_peak else None
+        return self._popen.returncode
 
     def _read_stderr(self) -> None:
         try:
@@ -164,14 +188,17 @@ class Process:
 
 
 def _spawn(
-    command: Sequence[str], cwd: Path, env: Mapping[str, str], transport: str
+    command: Sequence[str], cwd: Path, env: Mapping[str, str] | Mapping[bytes, bytes], transport: str
 ) -> tuple[subprocess.Popen[bytes], int, int, int]:
     """The process, and our ends of its input, output and stderr. Raises `SpawnFailed`."""
     opened: list[int] = []
     try:
-        child_in, ours_in = _pipe(opened)
-        ours_out, child_out = _pipe(opened)
         ours_err, child_err = _pipe(opened)
+        if transport == "none":
+            child_in, ours_in, ours_out, child_out = _empty(opened), -1, -1, child_err
+        else:
+            child_in, ours_in = _pipe(opened)
+            ours_out, child_out = _pipe(opened)
         arguments = list(command)
         if transport == "fd34":
             _check_program(command[0], cwd, env)
@@ -184,27 +211,34 @@ def _spawn(
             stdout=child_out,
             stderr=child_err,
             cwd=cwd,
-            env=dict(env),
+            env=env,
             start_new_session=True,
         )
     except OSError as error:
         for descriptor in opened:
             os.close(descriptor)
         raise SpawnFailed(_why_not(command, cwd, error)) from error
-    for descriptor in (child_in, child_out, child_err):
+    for descriptor in {child_in, child_out, child_err}:
         os.close(descriptor)
     for descriptor in (ours_in, ours_out, ours_err):
-        os.set_blocking(descriptor, False)
+        if descriptor >= 0:
+            os.set_blocking(descriptor, False)
     return popen, ours_in, ours_out, ours_err
+
+
+def _empty(opened: list[int]) -> int:
+    opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    return opened[-1]
+
+
+def _own_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:
     # Above 9, so that none is in the way when a child puts two of them in the places 3 and 4.
     read, write = (_above_9(descriptor) for descriptor in os.pipe())
     opened += (read, write)
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # over the user's limit: the usual size works too
-            fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     return read, write
 
 
@@ -226,15 +260,20 @@ def resolve(command: Sequence[str], python: str | None, directory: Path) -> list
     return [str(place / "bin" / "python") if place.is_dir() else str(place), *command[1:]]
 
 
-def _check_program(program: str, cwd: Path, env: Mapping[str, str]) -> None:
+def _check_program(program: str, cwd: Path, env: Mapping[str, str] | Mapping[bytes, bytes]) -> None:
     """Raises the `OSError` that starting it would give, where that is known without an attempt."""
     from shutil import which
 
-    place = cwd / program if os.sep in program else which(program, os.F_OK, env.get("PATH"))
+    place = cwd / program if os.sep in program else which(program, os.F_OK, _search_path(env))
     if place is None or not os.path.exists(place):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", program)
     if os.path.isdir(place) or not os.access(place, os.X_OK):
         raise PermissionError(errno.EACCES, "Permission denied", program)
+
+
+def _search_path(env: Mapping[Any, Any]) -> str | None:
+    path = env.get("PATH", env.get(b"PATH"))
+    return None if path is None else os.fsdecode(path)
 
 
 def _why_not(command: Sequence[str], cwd: Path, error: OSError) -> str:

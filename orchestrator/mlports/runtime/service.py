@@ -1,8 +1,9 @@
-"""A service: the replicas of one command. It starts and stops their processes and hears of all that they do.
+"""A service: the replicas of one command, those that are in use and those that stand by.
 
-supervisor ──start, stop──▶ service ──▶ port ──▶ process
-           ◀─started, died──        ◀──
-its calls: dispatcher
+supervisor ──▶ replica ──▶ port ──▶ process
+                  │ up, dead, recycled
+                  ▼
+               service ──▶ dispatcher: its calls
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 from mlports.core.verdict import Verdict
 from mlports.errors import CallError
 from mlports.runtime.dispatcher import Dispatcher
-from mlports.runtime.port import Port, Shutdown
-from mlports.runtime.process import resolve
+from mlports.runtime.guard import Guard
+from mlports.runtime.memory_watch import MemoryWatcher
+from mlports.runtime.port import Port, PortOwner
+from mlports.runtime.process import SpawnFailed, resolve
 from mlports.telemetry import EventLog
-from mlports_protocol import Answered, Item, LocalProtocolError, Progressed, Request
+from mlports_protocol import LocalProtocolError, Progressed, Request
 
 if TYPE_CHECKING:
     from mlports.config import ServiceConfig
+    from mlports.runtime.replica import Replica
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINES_A_SECOND = 1000  # of a worker's stderr that become events
@@ -32,7 +37,7 @@ Route = Callable[[str, list[Any], float | None], "asyncio.Future[Any]"]
 
 
 class Service:
-    """n replicas of one command. `on_started` and `on_death` tell the supervisor how its children fare."""
+    """The replicas of one command: `config.replicas` are in use, as far as they are up; those beyond that stand by."""
 
     def __init__(
         self,
@@ -41,29 +46,28 @@ class Service:
         directory: Path,
         events: EventLog,
         route: Route,
-        on_started: Callable[[int], None],
-        on_death: Callable[[int, Verdict], None],
+        guard: Guard,
+        memory: MemoryWatcher,
     ) -> None:
         self.name = name
         self.config = config
-        self.dispatcher = Dispatcher(name, config.queue, config.retries, events)
-        self.restarts = [-1] * config.replicas  # of each replica; -1 before its first start
+        self.memory = memory
+        self.dispatcher = Dispatcher(name, config.queue, config.retries, config.grace, events)
+        self.replicas: dict[int, Replica] = {}  # every life there is
+        self._restarts: dict[int, int] = {}  # of each replica that was ever started
+        self._standby: list[Replica] = []  # up, and not in use; the longest waiting first
+        self._recycling: Replica | None = None
+        self._worn: deque[Replica] = deque()  # those that are to be recycled
         self._directory = directory
         self._events = events
         self._route = route
-        self._on_started = on_started
-        self._on_death = on_death
-        self._ports: dict[int, Port] = {}  # every process there is, by replica
+        self._guard = guard
         self._down: str | None = None  # why there will be no more replicas
+        self._closing = False
+        self._env: Mapping[bytes, bytes] | None = None
         self._lines = _LineBudget()
 
     # -- what ports report
-
-    def on_answered(self, port: Port, answer: Answered, now: float) -> None:
-        self.dispatcher.on_answered(port, answer, now)
-
-    def on_item(self, port: Port, item: Item) -> None:
-        self.dispatcher.on_item(port, item)
 
     def on_request(self, port: Port, request: Request) -> None:
         """A worker calls a service: the call is made in its name, and its outcome sent back."""
@@ -121,41 +125,14 @@ class Service:
     def on_room(self, port: Port) -> None:
         self.dispatcher.pump()
 
-    def on_ready(self, port: Port) -> None:
-        self._events.emit(
-            "ready",
-            service=self.name,
-            replica=port.replica,
-            pid=port.pid,
-            seconds=round(port.uptime, 4),
-            bare=port.peer.bare or None,
-        )
-        self._on_started(port.replica)
-        self.dispatcher.add(port)
+    # -- replicas that come and go
 
-    def on_dead(self, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> None:
-        if self._ports.get(port.replica) is port:
-            del self._ports[port.replica]
-        self._events.emit(
-            "stopped" if verdict.cause == "stopped" else "died",
-            service=self.name,
-            replica=port.replica,
-            pid=port.pid,
-            verdict=verdict.as_dict(),
-            text=str(verdict),
-        )
-        self.dispatcher.remove(port, verdict, unanswered)
-        self._on_death(port.replica, verdict)
-
-    # -- what the supervisor asks for
-
-    def start_replica(self, number: int) -> None:
+    def spawn(self, owner: PortOwner, number: int) -> Port:
         """Starts a process for this replica. Raises `SpawnFailed`."""
         config = self.config
-        self.restarts[number] += 1
-        self._events.emit("starting", service=self.name, replica=number)
-        self._ports[number] = Port(
-            self,
+        self.tell(number, "starting")
+        port = Port(
+            owner,
             self.name,
             number,
             command=resolve(config.command, config.python, self._directory),
@@ -165,42 +142,151 @@ class Service:
             transport=config.transport,
             max_frame=config.max_frame,
             start_timeout=config.start_timeout,
-            restarts=self.restarts[number],
+            restarts=self._restarts.get(number, 0),
+        )
+        self._guard.add(port.pid)
+        return port
+
+    def count_start(self, number: int) -> None:
+        """A life of this replica begins: its first, or a restart."""
+        self._restarts[number] = self._restarts.get(number, -1) + 1
+        if self._down is not None and not self._closing:
+            self._down = None
+            self.dispatcher.reopen()
+
+    def take_in(self, replica: Replica, port: Port) -> None:
+        """A replica is up: it is used if there are too few, and stands by if there are enough."""
+        if self._closing:
+            return
+        if len(self.dispatcher.ready) < self.config.replicas:
+            self.dispatcher.add(port)
+        else:
+            self._standby.append(replica)
+
+    def _replace_used(self) -> None:
+        """One that was in use is not any more: one that stands by takes its place."""
+        while self._standby and len(self.dispatcher.ready) < self.config.replicas and not self._closing:
+            replica = self._standby.pop(0)
+            if replica.port is not None and replica.port.state == "ready":
+                self.tell(replica.number, "promoted", "it stood by, and takes the place of one that is gone")
+                replica.watch_requests(self.dispatcher.add(replica.port))
+
+    def replace(self, replica: Replica, old: Port, new: Port, stop_old: Callable[[], None]) -> None:
+        """A recycled replica's new process takes the old one's place; `stop_old` when that has nothing left to do."""
+        if old in self.dispatcher.lanes:
+            if not self._closing:
+                self.dispatcher.add(new)
+            self.dispatcher.retire(old, stop_old)
+        else:
+            stop_old()
+
+    def drain(self, replica: Replica, port: Port, then: Callable[[], None]) -> None:
+        """Gives a worker nothing more to do; `then` when it has nothing left."""
+        if replica in self._standby:
+            self._standby.remove(replica)
+        lane = self.dispatcher.lanes.get(port)
+        if lane is None:
+            then()
+        elif not lane.retired:
+            self.dispatcher.retire(port, then)
+            self._replace_used()
+
+    def on_dead(self, replica: Replica, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> None:
+        """A process is gone: what it was at is sent again, or fails."""
+        self._guard.remove(port.pid)
+        if replica in self._standby and port is replica.port:
+            self._standby.remove(replica)
+        self._events.emit(
+            "stopped" if verdict.cause == "stopped" else "died",
+            service=self.name,
+            replica=port.replica,
+            pid=port.pid,
+            verdict=verdict.as_dict(),
+            text=str(verdict),
+        )
+        self.dispatcher.remove(port, verdict, unanswered)
+        self._replace_used()
+
+    def wants_recycling(self, replica: Replica) -> None:
+        """This replica's process is to be replaced, as soon as no other is being replaced."""
+        if replica not in self._worn and replica is not self._recycling:
+            self._worn.append(replica)
+            self._recycle_next()
+
+    def on_recycled(self, replica: Replica) -> None:
+        """This replica's process was replaced, or could not be."""
+        if replica is self._recycling:
+            self._recycling = None
+            self._recycle_next()
+
+    def _recycle_next(self) -> None:
+        while self._recycling is None and self._worn and not self._closing:
+            replica = self._worn.popleft()
+            if replica.recycle():
+                self._recycling = replica
+
+    def on_gone(self, replica: Replica) -> None:
+        """A life has ended."""
+        if self.replicas.get(replica.number) is replica:
+            del self.replicas[replica.number]
+        if replica in self._worn:
+            self._worn.remove(replica)
+        self.on_recycled(replica)
+
+    # -- what is told of it
+
+    def tell(self, number: int, event: str, text: str | None = None) -> None:
+        """An event of this replica's."""
+        self._events.emit(event, service=self.name, replica=number, text=text)
+
+    def tell_ready(self, number: int, port: Port) -> None:
+        """A process is up."""
+        self._events.emit(
+            "ready",
+            service=self.name,
+            replica=number,
+            pid=port.pid,
+            seconds=round(port.uptime, 4),
+            bare=port.peer.bare or None,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def tell_unspawned(self, number: int, error: SpawnFailed) -> None:
+        """A process could not be started at all."""
+        restarts = self._restarts.get(number, 0)
+        verdict = Verdict(self.name, number, None, "spawn", str(error), restarts=restarts, time=time.time())
+        self._events.emit("died", service=self.name, replica=number, verdict=verdict.as_dict(), text=str(error))
+
+    def _environment(self) -> Mapping[bytes, bytes]:
+        # Once for all replicas, and as the system takes it: a thousand of them are started in a row.
+        if self._env is None:
+            variables = self._variables()
+            self._env = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+        return self._env
+
+    def _variables(self) -> dict[str, str]:
         own = {"MLPORTS_WORKER": "1", "MLPORTS_TRANSPORT": "fd34" if self.config.transport == "fd34" else ""}
         shared = {}
         if self.config.replicas > 1:
             # Every replica would start a thread for every processor, and they would be in each other's way.
             threads = str(max(1, (os.cpu_count() or 1) // self.config.replicas))
             shared = dict.fromkeys(_THREAD_VARIABLES, threads)
-        return {**shared, **os.environ, **self.config.env, **own}
-
-    async def stop_replica(self, number: int, shutdown: Shutdown, reason: str) -> None:
-        """Stops this replica's process, if there is one; returns when it is gone."""
-        port = self._ports.get(number)
-        if port is not None:
-            await port.stop(shutdown, reason)
+        return {**shared, **os.environ, **self.config.env, **own, **self._guard.environment}
 
     def give_up(self, reason: str) -> None:
         """There will be no more replicas: everything that waits fails, and every call from now on."""
-        self._down = reason
-        self._events.emit("gave_up", service=self.name, text=reason)
-        self.dispatcher.close(reason)
+        if self._down is None and not self._closing:
+            self._down = reason
+            self._events.emit("gave_up", service=self.name, text=reason)
+            self.dispatcher.close(reason)
 
     def close(self) -> None:
-        """Takes no more calls; those that wait fail, those that a worker is at may finish."""
+        """Takes no more calls, for good; those that wait fail, those that a worker is at may finish."""
+        self._closing = True
         self.dispatcher.close(self._down or "it is being stopped")
 
     def end(self) -> None:
         """The last replica is gone."""
         self.dispatcher.end()
-
-    def kill_all(self) -> None:
-        """SIGKILL to every replica."""
-        for port in self._ports.values():
-            port.kill()
 
     # -- what people ask for
 
@@ -213,24 +299,14 @@ class Service:
             return "stopping"
         return "up" if self.dispatcher.ready else "starting"
 
+    @property
+    def settled(self) -> bool:
+        """Whether all the replicas are up that there are to be, or there will be none."""
+        return self._down is not None or len(self.dispatcher.ready) >= self.config.replicas
+
     def status(self) -> dict[str, Any]:
         """The service's figures, as plain values."""
-        ready = {replica.port: replica for replica in self.dispatcher.ready}
-        replicas = []
-        for number in range(self.config.replicas):
-            port = self._ports.get(number)
-            replica = ready.get(port) if port is not None else None
-            replicas.append(
-                {
-                    "replica": number,
-                    "state": port.state if port is not None else "dead",
-                    "pid": port.pid if port is not None else None,
-                    "uptime": round(port.uptime, 3) if port is not None else None,
-                    "restarts": max(0, self.restarts[number]),
-                    "in_flight": replica.window.in_flight if replica is not None else 0,
-                    "answered": replica.answered if replica is not None else 0,
-                }
-            )
+        numbers = sorted({*range(self.config.replicas + self.config.standby), *self.replicas})
         calls = self.dispatcher
         return {
             "state": self.state,
@@ -240,8 +316,35 @@ class Service:
             "failed": calls.failed,
             "retried": calls.retried,
             "methods": sorted(calls.methods) if calls.methods is not None else None,
-            "replicas": replicas,
+            "replicas": [self._status_of(number) for number in numbers],
         }
+
+    def _status_of(self, number: int) -> dict[str, Any]:
+        replica = self.replicas.get(number)
+        port = replica.port if replica is not None else None
+        lane = self.dispatcher.lanes.get(port) if port is not None else None
+        return {
+            "replica": number,
+            "state": self._state_of(replica),
+            "pid": port.pid if port is not None else None,
+            "uptime": round(port.uptime, 3) if port is not None else None,
+            "restarts": max(0, self._restarts.get(number, 0)),
+            "in_flight": lane.window.in_flight if lane is not None else 0,
+            "answered": lane.answered if lane is not None else 0,
+            "silent": round(time.monotonic() - port.heard, 3) if port is not None else None,
+        }
+
+    def _state_of(self, replica: Replica | None) -> str:
+        if replica is None:
+            return "dead"
+        if replica.port is None:
+            return "pausing"
+        if replica.port.state == "ready":
+            if replica in self._standby:
+                return "standby"
+            lane = self.dispatcher.lanes.get(replica.port)
+            return "draining" if lane is not None and lane.retired else "ready"
+        return replica.port.state
 
 
 class _LineBudget:

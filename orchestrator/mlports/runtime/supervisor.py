@@ -1,133 +1,418 @@
-"""Carries out what a service's supervision machine decides: starts and stops its replicas.
+"""A running supervisor: carries out on real children what `core.supervision.Supervisor` decides.
 
-Each service has a supervisor of its own, so that one whose workers keep dying takes no other service down with it.
+What happens is told to the machine one thing after the other, in the order in which it happened; its instructions are
+carried out at once. To its own supervisor, if it has one, it is a child like any other.
+
+With `parallel` its children are started together. The machine is then told that a child has started as soon as it was
+set off, so that it can go on; what else becomes of it is an end like any other. Only as long as the children come up
+for the first time, one that does not ends the supervisor, as with OTP. They are asked to stop together as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from mlports.core.intensity import RestartIntensity
-from mlports.core.supervision import GiveUp, Instruction, OneForOne, Start, Stop
-from mlports.core.verdict import Verdict
+from mlports.core import supervision
+from mlports.core.backoff import Backoff, BackoffLimits
+from mlports.core.supervision import ChildId, Reason, Result, Supervisor
+from mlports.core.supervision.api import Instruction
+from mlports.core.supervision.specs import Shutdown, StartCall
+from mlports.runtime.life import Ending, Life, LifeOwner
 from mlports.runtime.process import SpawnFailed
-from mlports.runtime.service import Route, Service
 from mlports.telemetry import EventLog
 
 if TYPE_CHECKING:
-    from mlports.config import ServiceConfig, SupervisorConfig
+    from mlports.runtime.tree import SupervisionTree
+    from mlports.tree import Branch
 
 
-class ServiceSupervisor:
-    """The supervisor of one service's replicas. `settled` is done when all of them are up, or will not be."""
+class SupervisorLife:
+    """One life of a supervisor, with the children of `branch`. `owner` is its own supervisor; the root has none."""
 
     def __init__(
         self,
-        name: str,
-        config: ServiceConfig,
-        limits: SupervisorConfig,
-        directory: Path,
+        branch: Branch,
+        tree: SupervisionTree,
         events: EventLog,
-        route: Route,
+        owner: LifeOwner | None = None,
+        pause: float = 0.0,
     ) -> None:
-        self.service = Service(name, config, directory, events, route, self._on_started, self._on_death)
-        self._config = config
+        self.branch = branch
+        self.key = branch.name
+        self.label: Mapping[str, Any] = {"supervisor": branch.name}
+        self.pid = None
+        self.ended: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
+        self.epitaph = ""  # why it ended, for people
+        self._tree = tree
         self._events = events
+        self._owner = owner
+        self._pause = pause
         self._loop = asyncio.get_running_loop()
-        self._machine = OneForOne(config.replicas, config.restart, RestartIntensity(limits.intensity, limits.period))
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self.settled: asyncio.Future[None] = self._loop.create_future()
+        self._machine = Supervisor(branch.flags, branch.specs)
+        self._is_simple = branch.flags.strategy == "simple_one_for_one"
+        self._shutdowns: dict[ChildId, Shutdown] = {}
+        self._began = time.monotonic()
+        self._inbox: deque[tuple[Callable[..., list[Instruction]], tuple[Any, ...]]] = deque()
+        self._working = False
+        self._lives: dict[Life, ChildId] = {}
+        self._running: dict[ChildId, Life] = {}  # the last life of each child that has one
+        self._launching: Life | None = None
+        self._first: set[Life] = set()  # set off together, and not up yet
+        self._initial: set[ChildId] = set()  # those of a simple_one_for_one that it has from the start, not set off yet
+        self._apart: set[Life] = set()  # those whose failure to start is their own affair
+        self._waits_again: set[ChildId] = set()
+        self._lost: set[ChildId] = set()  # have ended, and it is not known yet whether for good
+        self._backoffs: dict[ChildId, Backoff] = {}
+        self._crashed: dict[ChildId, float] = {}  # how long those had run that ended by themselves
+        self._answers: set[asyncio.Future[Result]] = set()  # those that are waited for
+        self._up = False  # all its children were started, and perhaps only set off
+        self._was_up = False  # all of them had come up
+        self._start_failed = False
+        self._seen_ending = False
+        self._killed = False
+        self._why_asked: str | None = None
+        self._last: dict[ChildId, str] = {}  # the last end of each child, for people
+        self._timer: asyncio.TimerHandle | None = None
+        self._pause_timer: asyncio.TimerHandle | None = None
+        self._kill_timer: asyncio.TimerHandle | None = None
+
+    # -- what its own supervisor asks for, or the orchestrator of the root
 
     def start(self) -> None:
-        """Starts every replica."""
-        self._carry_out(self._machine.start())
-
-    async def stop(self, reason: str) -> None:
-        """Stops every replica; returns when they are gone and every call is settled."""
-        self._stopping = True
-        self.service.close()
-        stops = self._machine.stop()
-        await self._stop_children([stop.child for stop in stops if isinstance(stop, Stop)], reason)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._settle()
-        self.service.end()
-
-    def kill(self) -> None:
-        """Kills every replica, for good, and waits for nothing."""
-        self._stopping = True
-        self.service.close()
-        self._machine.stop()
-        self.service.kill_all()
-        self._settle()
-
-    async def gone(self) -> None:
-        """Returns when no process of the service is left."""
-        await self._stop_children(list(range(self._config.replicas)), "it was killed")
-        self.service.end()
-
-    def _carry_out(self, instructions: list[Instruction]) -> None:
-        stops = []
-        for instruction in instructions:
-            if isinstance(instruction, Start):
-                self._start_child(instruction.child)
-            elif isinstance(instruction, Stop):
-                stops.append(instruction.child)
-            else:
-                self.service.give_up(instruction.reason)
-                self._settle()
-        if stops:
-            reason = next(i.reason for i in instructions if isinstance(i, GiveUp))
-            task = self._loop.create_task(self._stop_children(stops, reason))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _stop_children(self, children: list[int], reason: str) -> None:
-        # They are alike, and nothing depends on their order: they are asked in reverse, and then awaited together.
-        await asyncio.gather(*(self.service.stop_replica(child, self._config.shutdown, reason) for child in children))
-
-    def _start_child(self, child: int) -> None:
-        try:
-            self.service.start_replica(child)
-        except SpawnFailed as error:
-            verdict = Verdict(self.service.name, child, None, "spawn", str(error))
-            self._events.emit(
-                "died", service=self.service.name, replica=child, verdict=verdict.as_dict(), text=str(error)
-            )
-            # Later, because a start that fails at once may be followed by another.
-            self._loop.call_soon(self._on_start_failed, child, str(error))
-
-    def _on_start_failed(self, child: int, why: str) -> None:
-        if not self._stopping:
-            self._carry_out(self._machine.start_failed(child, why, _now()))
-
-    def _on_started(self, child: int) -> None:
-        self._carry_out(self._machine.started(child))
-        if all(state == "running" for state in self._machine.states):
-            self._settle()
-
-    def _on_death(self, child: int, verdict: Verdict) -> None:
-        if verdict.ready or verdict.cause == "stopped":
-            instructions = self._machine.exited(child, verdict.normal, str(verdict), _now())
+        if self._pause:
+            self._pause_timer = self._loop.call_later(self._pause, self._start)
         else:
-            instructions = self._machine.start_failed(child, str(verdict), _now())
-        for instruction in instructions:
-            if isinstance(instruction, Start):
-                self._events.emit("restarting", service=self.service.name, replica=child)
-        self._carry_out(instructions)
-        if not self._stopping and self.service.state != "down" and set(self._machine.states) == {"undefined"}:
-            reason = f"every replica has ended, and restart is {self._machine.restart!r}; the last: {verdict}"
-            self.service.give_up(reason)
-            self._settle()
+            self._start()
 
-    def _settle(self) -> None:
-        if not self.settled.done():
-            self.settled.set_result(None)
+    def _start(self) -> None:
+        self._pause_timer = None
+        self._began = time.monotonic()
+        self.tell(self._machine.start)
+
+    def ask(self, why: str, within: Shutdown | None = None) -> None:
+        if self._why_asked is not None or self.ended.done():
+            return
+        self._why_asked = why
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._loop.call_soon(self._end, "shutdown")
+            return
+        if self._launching is not None:
+            # OTP would wait until it is up; nobody wants that of a model that takes minutes to load.
+            self._ask_to_end(self._launching)
+        self.tell(self._machine.stop, "shutdown")
+        if isinstance(within, int):
+            self._kill_timer = self._loop.call_later(within / 1000, self.kill, why)
+
+    def _ask_to_end(self, life: Life) -> None:
+        life.ask(self._why(), self._shutdowns[self._lives[life]])
+
+    def _why(self) -> str:
+        return self._why_asked or self.epitaph or "its supervisor asked for it"
+
+    def kill(self, why: str) -> None:
+        """Kills all that is below it. It has ended when all of that is gone."""
+        if self._killed or self.ended.done():
+            return
+        self._killed = True
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+        for life in list(self._lives):
+            life.kill(why)
+        if not self._lives:
+            self._loop.call_soon(self._end, "killed")
+
+    # -- what is asked about its children
+
+    async def ask_about(self, method: Callable[..., list[Instruction]], *args: object) -> Result:
+        """The machine's answer to one of its calls, see `core.supervision.api`."""
+        answer: asyncio.Future[Result] = self._loop.create_future()
+        self._answers.add(answer)
+        self.tell(method, answer, *args)
+        try:
+            return await answer
+        finally:
+            self._answers.discard(answer)
+
+    def running(self, child: ChildId) -> Life | None:
+        """The life of this child, if it runs or is being started."""
+        return self._running.get(child)
+
+    @property
+    def machine(self) -> Supervisor:
+        """What decides."""
+        return self._machine
+
+    @property
+    def is_up(self) -> bool:
+        """Whether all its children have come up, or will not."""
+        return self._up and not self._first and not self._initial
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has given up, was asked to stop or was killed, and stops what it has; or is through with that."""
+        return self._killed or self._machine.ending
+
+    def expects(self, child: ChildId) -> bool:
+        """Whether this child runs, or may be started again without a further event."""
+        if self.is_ending:
+            return False
+        undecided = self._machine.phase != "ready" or bool(self._inbox)
+        return undecided or child in self._running or child in self._waits_again
+
+    def will_restart(self, child: ChildId) -> bool:
+        """Whether this child, a supervisor that gives up, will be started again: one that is permanent is."""
+        permanent = any(spec.id == child and spec.restart == "permanent" for spec in self.branch.specs)
+        return permanent or (self.expects(child) and child not in self._running)
+
+    def expects_replicas(self, service: str) -> bool:
+        """Whether a replica of this service runs, or may be started again without a further event."""
+        if self.is_ending:
+            return False
+        if self._machine.phase != "ready" or self._inbox:
+            return True
+        return any(_is_replica(child, service) for child in (*self._running, *self._waits_again))
+
+    def last_replica(self, service: str) -> str:
+        """The last end of a replica of this service, for people."""
+        ends = [story for child, story in self._last.items() if _is_replica(child, service)]
+        return ends[-1] if ends else "none was started"
+
+    # -- what its children tell
+
+    def on_up(self, life: Life) -> None:
+        if life is self._launching:
+            self._launching = None
+            self.tell(self._machine.started, life)
+        elif life in self._first:
+            self._first.discard(life)
+            self._come_up()
+
+    def on_gone(self, life: Life, ending: Ending) -> None:
+        child = self._lives.pop(life)
+        if self._running.get(child) is life:
+            del self._running[child]
+        self._last.pop(child, None)
+        self._last[child] = ending.story  # the newest at the end
+        if not ending.asked:
+            self._crashed[child] = ending.uptime if ending.was_up else 0.0
+        apart = life in self._apart
+        failed_first = life in self._first and not apart and not self._is_simple and not ending.was_up
+        self._first.discard(life)
+        self._apart.discard(life)
+        if self._killed:
+            if not self._lives:
+                self._end("killed")
+            return
+        self._lost.add(child)
+        if life is self._launching:
+            self._launching = None
+            if not apart:
+                self.tell(self._machine.start_failed, ending.reason)
+                return
+            self.tell(self._machine.started, life)
+        if failed_first and self._why_asked is None and not self._machine.ending:
+            self.epitaph = f"failed to start child {child}: {ending.story}"
+            self._start_failed = True
+            self.tell(self._machine.stop, ("shutdown", ("failed_to_start_child", child, ending.reason)))
+        reason = ending.reason
+        if not ending.was_up and supervision.is_normal(reason) and self._why_asked is None:
+            reason = ("start_failed", reason)
+        self.tell(self._machine.exited, life, reason)
+        self._come_up()
+
+    # -- the machine
+
+    def tell(self, event: Callable[..., list[Instruction]], *args: object) -> None:
+        """Tells the machine something, behind all that it is to be told already."""
+        self._inbox.append((event, args))
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._inbox:
+                event, args = self._inbox.popleft()
+                for instruction in event(*args, int(time.monotonic() * 1000)):
+                    self._carry_out(instruction)
+        finally:
+            self._working = False
+        if self._machine.ending and not self._seen_ending:
+            self._seen_ending = True
+            self._tell_its_end()
+            if self.branch.parallel:
+                for life in list(self._lives):
+                    self._ask_to_end(life)
+            self._tree.on_changed()
+        elif self._lost and self._machine.phase == "ready":
+            gone = [child for child in self._lost if not self.expects(child)]
+            self._lost.clear()
+            if gone:
+                self._tree.on_changed()
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        if self._killed:
+            return
+        if isinstance(instruction, supervision.Launch):
+            self._launch(instruction)
+        elif isinstance(instruction, supervision.Ask):
+            _life(instruction.pid).ask(self._why())
+        elif isinstance(instruction, supervision.Kill):
+            _life(instruction.pid).kill(self._why())
+        elif isinstance(instruction, supervision.SetTimer):
+            self._cancel_timer()
+            seconds = instruction.milliseconds / 1000
+            self._timer = self._loop.call_later(seconds, self.tell, self._machine.timed_out, instruction.timer)
+        elif isinstance(instruction, supervision.Again):
+            child = _life(instruction.child).key if self._is_simple else instruction.child
+            self._waits_again.add(child)
+            self._loop.call_soon(self._try_again, child, instruction.child)
+        elif isinstance(instruction, supervision.Report):
+            self._report(instruction)
+        elif isinstance(instruction, supervision.Reply):
+            self._answer(instruction)
+        elif isinstance(instruction, supervision.End):
+            self._end(instruction.reason)
+        else:
+            self._up = True
+            if self._is_simple:
+                for args in self._tree.instances(self.branch):
+                    self._initial.add(key_of(StartCall("", (self.branch.specs[0].id, *args))))
+                    self.tell(self._machine.start_child, None, args)
+            self._come_up()
+
+    def _launch(self, launch: supervision.Launch) -> None:
+        child = key_of(launch.start) if self._is_simple else launch.spec.id
+        pause = self._pause_before(launch.spec.id, child)
+        apart = launch.start.target == "service"
+        life = self._tree.life(launch.start, self, pause)
+        self._shutdowns[child] = launch.spec.shutdown
+        if child in self._last:
+            self._events.emit("restarting", **life.label, text=f"in {pause:.3g} s" if pause else None)
+        self._lives[life] = child
+        self._running[child] = life
+        if apart:
+            self._apart.add(life)
+        if not self.branch.parallel:
+            self._launching = life
+        elif not self._up or child in self._initial:
+            self._initial.discard(child)
+            self._first.add(life)
+        try:
+            life.start()
+        except SpawnFailed as error:
+            self._never_began(life, error)
+            return
+        if self.branch.parallel:
+            self.tell(self._machine.started, life)
+
+    def _never_began(self, life: Life, error: SpawnFailed) -> None:
+        child = self._lives.pop(life)
+        del self._running[child]
+        self._first.discard(life)
+        self._launching = None
+        self._last[child] = str(error)
+        self._crashed[child] = 0.0
+        self._lost.add(child)
+        self.tell(self._machine.start_failed, ("spawn",))
+
+    def _pause_before(self, spec: ChildId, child: ChildId) -> float:
+        limits = self.branch.backoff.get(spec)
+        uptime = self._crashed.pop(child, None)
+        if limits is None or uptime is None:
+            return 0.0
+        backoff = self._backoffs.get(child)
+        if backoff is None:
+            bounds = BackoffLimits(limits.initial, limits.factor, limits.max, limits.jitter, limits.reset)
+            backoff = self._backoffs[child] = Backoff(bounds, random.random)
+        return backoff.delay(uptime)
+
+    def _try_again(self, child: ChildId, name: Any) -> None:
+        self._waits_again.discard(child)
+        self._lost.add(child)
+        self.tell(self._machine.try_again, name)
+
+    def _report(self, report: supervision.Report) -> None:
+        last = self._last.get(report.child, "")
+        if report.context == "shutdown":
+            flags = self.branch.flags
+            limit = f"more than {flags.intensity} restarts within {flags.period} s"
+            self.epitaph = f"{limit} (reached_max_restart_intensity); the last: {last}"
+        elif report.context == "start_error" and not self._up:
+            self.epitaph = f"failed to start child {report.child}: {last}"
+            self._start_failed = True
+
+    def _answer(self, reply: supervision.Reply) -> None:
+        answer: Any = reply.call
+        if answer is None:  # an instance that a simple_one_for_one begins with
+            self._come_up()
+        elif not answer.done():
+            answer.set_result(reply.result)
+
+    def _come_up(self) -> None:
+        if self.is_up and not self._was_up and not self.is_ending:
+            self._was_up = True
+            if self._owner is not None:
+                self._owner.on_up(self)
+            self._tree.on_changed()
+
+    def _end(self, reason: Reason) -> None:
+        self._cancel_timers()
+        for answer in self._answers:  # of one that was killed, which answers nothing any more
+            if not answer.done():
+                answer.set_result(supervision.SupervisorEnded())
+        self.ended.set_result(reason)
+        if self._owner is not None:
+            story = f"supervisor {self.branch.name} gave up: {self.epitaph}" if self.epitaph else "it was stopped"
+            uptime = time.monotonic() - self._began
+            # Later, because its own supervisor may be about to tell it something.
+            self._loop.call_soon(
+                self._owner.on_gone,
+                self,
+                Ending(reason, story, not self._start_failed, uptime, self._why_asked is not None),
+            )
+        else:
+            self._tree.on_changed()
+
+    def _tell_its_end(self) -> None:
+        """Says why it ends, if it was not asked to."""
+        if self._why_asked is not None or self._killed:
+            return
+        if not self.epitaph:
+            last = next(reversed(self._last.values()), "none")
+            spec = self.branch.specs[0]
+            if spec.start == StartCall("replica", (self.branch.name, 0)):
+                ended = f"every replica has ended, and restart is {spec.restart!r}"
+            else:
+                ended = f"its significant children have ended (auto_shutdown is {self.branch.flags.auto_shutdown!r})"
+            self.epitaph = f"{ended}; the last: {last}"
+        self._events.emit("gave_up", **self.label, text=self.epitaph)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _cancel_timers(self) -> None:
+        self._cancel_timer()
+        if self._kill_timer is not None:
+            self._kill_timer.cancel()
 
 
-def _now() -> int:
-    return int(time.monotonic())
+def key_of(start: StartCall) -> str:
+    """Which child it is that is started so: `digits/0`."""
+    return "/".join(map(str, start.args))
+
+
+def _is_replica(child: ChildId, service: str) -> bool:
+    return str(child).startswith(f"{service}/")
+
+
+def _life(pid: Any) -> Life:
+    """What the machine knows as a pid."""
+    life: Life = pid
+    return life

@@ -15,6 +15,7 @@ Import it first: from then on standard output belongs to the protocol, and what 
 
 from .context import Context, current
 from .failures import CallFailed, Cancelled, Failure
+from .stacks import tell_stacks
 from .stdio import started_by_orchestrator, take_channel
 from .worker import Worker
 
@@ -23,4 +24,5 @@ __version__ = "0.1.0"
 __all__ = ["CallFailed", "Cancelled", "Context", "Failure", "Worker", "current"]
 
 if started_by_orchestrator():
+    tell_stacks()
     take_channel()

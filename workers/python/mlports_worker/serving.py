@@ -34,6 +34,7 @@ from .context import Context, _current
 from .failures import CallFailed, Cancelled, Failure, error_of, sendable
 from .handler_loop import HandlerLoop
 from .handlers import Handler
+from .stacks import tells_stacks
 from .stdio import Channel
 
 FEATURES = frozenset(["ping", "cancel", "stream", "batch"])
@@ -91,6 +92,7 @@ class Server:
         self._concurrency = concurrency
         self._jobs: deque[Job | HelloAsked | Notification] = deque()
         self._contexts: dict[int, Context] = {}  # requests that are open, by id
+        self._unbegun: dict[int, Job] = {}  # those of them that wait for the main thread
         self._stopping = False
         self._loop: HandlerLoop | None = None
 
@@ -133,8 +135,8 @@ class Server:
     def _work(self, job: Job | HelloAsked | Notification) -> None:
         if type(job) is Job:
             context = job.context
-            if context.cancelled:
-                self._answer_error(job, Cancelled().as_error())
+            # Whoever takes it out answers it: the reader does, if it is cancelled before this.
+            if self._unbegun.pop(job.number, None) is None:
                 return
             if context.expired:
                 late = Failure("deadline_exceeded", f"the deadline of {job.handler.name} passed before it began")
@@ -173,7 +175,7 @@ class Server:
             language="python",
             sdk=_sdk(),
             methods={name: handler.info for name, handler in self._handlers.items()},
-            features=FEATURES | {"ndarray"} if _has_numpy() else FEATURES,
+            features=_features(),
             concurrency=self._concurrency,
         )
 
@@ -304,9 +306,7 @@ class Server:
             if event.tag.on_answer is not None:
                 event.tag.on_answer()
         elif type(event) is CancelAsked:
-            context = self._contexts.get(event.id)
-            if context is not None:
-                context.cancel()
+            self._on_cancel(event.id)
         elif type(event) is CreditGiven:
             if self._loop is not None:
                 self._loop.wake()
@@ -314,6 +314,15 @@ class Server:
             self._stopping = True
         elif type(event) in (HelloAsked, Notification):
             self._jobs.append(event)  # type: ignore[arg-type]  # one of the two, as just seen
+
+    def _on_cancel(self, number: int) -> None:
+        context = self._contexts.get(number)
+        if context is not None:
+            context.cancel()
+        job = self._unbegun.pop(number, None)
+        if job is not None:  # it waits behind another, which may take long
+            self._answer_error(job, Cancelled().as_error())
+            self.connection.flush()
 
     def _on_request(self, request: Request) -> None:
         if request.method.startswith("$/"):
@@ -352,6 +361,7 @@ class Server:
             assert self._loop is not None
             self._loop.start(self._work_async(job), context)
         else:
+            self._unbegun[job.number] = job
             self._jobs.append(job)
 
     # -- async handlers, on their own event loop
@@ -493,10 +503,12 @@ def _only(pairs: list[list[Any]]) -> Any:
     return result
 
 
-def _has_numpy() -> bool:
+def _features() -> frozenset[str]:
+    """What this process can do, with the libraries that it has."""
     from importlib.util import find_spec
 
-    return find_spec("numpy") is not None
+    more = {"ndarray": find_spec("numpy") is not None, "stacks": tells_stacks()}
+    return FEATURES.union(name for name, there in more.items() if there)
 
 
 def _sdk() -> str:

@@ -1,4 +1,4 @@
-"""Supervision: OTP's supervisor as a state machine, and the smaller one of a service's replicas."""
+"""Supervision: OTP's supervisor as a state machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ from mlports.core.supervision.api import (
 )
 from mlports.core.supervision.machine import TRANSITIONS, Phase, Supervisor, Transition
 from mlports.core.supervision.reasons import is_normal
-from mlports.core.supervision.replicas import GiveUp, Instruction, OneForOne, Restart, Start, Stop
 from mlports.core.supervision.specs import (
     ChildId,
     ChildSpec,
@@ -61,28 +60,22 @@ __all__ = [
     "Done",
     "End",
     "FoundSpec",
-    "GiveUp",
-    "Instruction",
     "InvalidSpec",
     "Kill",
     "Launch",
     "NotFound",
-    "OneForOne",
     "Phase",
     "Pid",
     "Reason",
     "Reply",
     "Report",
-    "Restart",
     "Restarting",
     "Result",
     "Running",
     "SetTimer",
     "SimpleOneForOne",
-    "Start",
     "StartCall",
     "StartError",
-    "Stop",
     "Supervisor",
     "SupervisorEnded",
     "SupervisorFlags",
