@@ -28,7 +28,7 @@ class Death(NamedTuple):
 IN_CALL = [
     Death("exits-0", "exit", "exit 0", "exited with status 0", 0),
     Death("exits-1", "exit", "exit 1", "exited with status 1", 1),
-    Death("kills-itself", "signal", "SIGKILL", "was killed by SIGKILL (out of memory? the kernel's log says)", -9),
+    Death("kills-itself", "signal", "SIGKILL", "was killed by SIGKILL", -9),
     Death("segfaults", "signal", "SIGSEGV", "was killed by SIGSEGV", -11),
     Death("aborts", "signal", "SIGABRT", "was killed by SIGABRT", -6),
     Death("dies-while-it-calls", "exit", "exit 1", "exited with status 1", 1),

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-_FAR = 1.25  # times the limit
+FAR_OVER = 1.25
+"""Times the limit: from there on nothing is waited for."""
 
 
 class MemoryWatch:
@@ -30,7 +31,7 @@ class MemoryWatch:
         """It takes `size` bytes at `now`, in seconds of any clock that never goes back. "kill" may come repeatedly."""
         if size <= self.limit:
             return None
-        if size > _FAR * self.limit:
+        if size > FAR_OVER * self.limit:
             return "kill"
         if self._drained_at is None:
             self._drained_at = now

@@ -54,6 +54,8 @@ def least_in_flight(windows: Iterable[tuple[int, Window]], now: float, weight: i
     """The index that stands with the least loaded window that has room; None when none has. Ties go to the first."""
     best, least = None, None
     for index, window in windows:
+        if not window.in_flight:
+            return index  # none has less, and it has room
         if (least is None or window.in_flight < least) and window.room(now, weight) > 0:
             best, least = index, window.in_flight
     return best

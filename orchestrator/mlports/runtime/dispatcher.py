@@ -198,12 +198,12 @@ class Dispatcher:
                 if self._waiting[0].done():
                     self._waiting.popleft()
                     continue
-                open_lanes = [(i, lane.window) for i, lane in enumerate(self.ready) if lane.port.takes_requests]
-                index = least_in_flight(open_lanes, now, self._waiting[0].weight)
+                lanes = ((i, lane.window) for i, lane in enumerate(self.ready) if lane.port.takes_requests)
+                index = least_in_flight(lanes, now, self._waiting[0].weight)
                 if index is None:
                     break
                 lane = self.ready[index]
-                if self._send_some(lane, len(open_lanes), now) and lane.port not in touched:
+                if self._send_some(lane, len(self.ready), now) and lane.port not in touched:
                     touched.append(lane.port)
         finally:
             if collecting:
@@ -453,14 +453,14 @@ class Dispatcher:
     def retire(self, port: Port, on_empty: Callable[[], None]) -> None:
         """A replica gets no more requests; `on_empty` is called when it has answered those that it has."""
         lane = self.lanes[port]
-        self.ready = [other for other in self.ready if other is not lane]
+        self.ready.remove(lane)
         lane.retire(on_empty)
 
     def remove(self, port: Port, verdict: Verdict, unanswered: Sequence[Sent]) -> None:
         """A replica died and left these requests, oldest first: each call in them is sent again, or fails."""
         lane = self.lanes.pop(port, None)
         if lane is not None and not lane.retired:
-            self.ready = [other for other in self.ready if other is not lane]
+            self.ready.remove(lane)
         again: list[Call] = []
         for sent in unanswered:
             never_left = sent.end > port.written  # a part of a frame is nothing that can have been done

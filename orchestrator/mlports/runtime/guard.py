@@ -39,6 +39,7 @@ class Guard:
         self._token = secrets.token_hex(16)
         self.environment = {guard_program.VARIABLE: self._token}
         self._workers: dict[int, int] = {}
+        self._untold: list[bytes] = []  # lines for the guard, sent together at the end of the loop's turn
         self._deaths = RestartIntensity(_DEATHS, _PERIOD)
         self._life: _Life | None = None
         self._ending = False
@@ -60,12 +61,23 @@ class Guard:
             return  # it is gone, and its pid may be another's at any time
         self._workers[pid] = stat[3] if stat is not None else 0
         if self._life is not None:
-            self._life.send(_entry(pid, self._workers[pid]))
+            self._tell(_entry(pid, self._workers[pid]))
 
     def remove(self, pid: int) -> None:
         """Takes a worker back, whose pid is about to be, or is, anybody's."""
         if self._workers.pop(pid, None) is not None and self._life is not None:
-            self._life.send(b"-%d\n" % pid)
+            self._tell(b"-%d\n" % pid)
+
+    def _tell(self, line: bytes) -> None:
+        # Many are started in a row, and each write wakes the guard; till then their environment marks them.
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._tell_all)
+        self._untold.append(line)
+
+    def _tell_all(self) -> None:
+        lines, self._untold = b"".join(self._untold), []
+        if self._life is not None:
+            self._life.send(lines)
 
     async def stop(self) -> None:
         """Ends the guard, which kills what is left of the workers and theirs; returns when that is done.
@@ -76,6 +88,7 @@ class Guard:
         life = self._life
         if life is None or not life.is_ours:
             return
+        self._tell_all()
         life.end()
         try:
             await asyncio.wait([life.gone], timeout=_PATIENCE)
@@ -90,6 +103,7 @@ class Guard:
         """What `stop` does for those whose event loop does not run any more; it blocks, for 5 s at most."""
         self._ending = True
         if self._life is not None and self._life.is_ours:
+            self._tell_all()
             self._life.end()
             self._life.wait(_PATIENCE)
 

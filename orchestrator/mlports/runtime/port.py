@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mlports.core.stacks import stacks_in
-from mlports.core.verdict import Cause, Verdict, describe_status
+from mlports.core.verdict import Cause, Verdict
+from mlports.runtime.out_of_memory import cause_of
 from mlports.runtime.process import Process
 from mlports_protocol import (
     Answered,
@@ -50,7 +51,7 @@ _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _CLOSED_GRACE = 1.0  # seconds between the end of a worker's stdin or stdout and its exit
 _STACKS_STEP = 0.05  # seconds without a further line after which a dump of stacks is over
 _STACKS_PATIENCE = 0.5  # seconds that it may take in all
-_STACKS_LINES = 1000
+_STACKS_LINES = 12_000  # all that a dump can have
 _QUICK = 0.00015  # seconds: a round trip so short that waking up would be a good part of it
 FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray", "stacks"])
 
@@ -143,7 +144,8 @@ class Port:
         self._loop.add_reader(self._process.read_fd, self._on_readable)
         self._timers.append(self._loop.call_later(start_timeout, self._on_start_timeout, start_timeout))
         self.send(self.session.hello(service, replica, config, FEATURES))
-        self.flush()
+        # Later, so that those who are started in a row do not wake up one by one between their starts.
+        self._loop.call_soon(self.flush)
 
     @property
     def methods(self) -> dict[str, MethodInfo] | None:
@@ -479,12 +481,13 @@ class Port:
 
     def _own_end(self, status: int) -> tuple[Cause, str, bytes]:
         """What a worker that ended by itself died of. One that was killed within a frame did not break the protocol."""
-        if self._cut is None:
-            return "exit" if status >= 0 else "signal", describe_status(status), b""
-        fault = f"{type(self._cut).__name__}: {self._cut}"
-        if status == 0:
-            return "protocol", f"broke the protocol: {fault}", self._cut.offending
-        return "exit" if status > 0 else "signal", f"{describe_status(status)} ({fault})", self._cut.offending
+        fault = "" if self._cut is None else f"{type(self._cut).__name__}: {self._cut}"
+        offending = b"" if self._cut is None else self._cut.offending
+        if status == 0 and fault:
+            return "protocol", f"broke the protocol: {fault}", offending
+        cause, text, figures = cause_of(self.pid, status)
+        told = "; ".join(part for part in (figures, fault) if part)
+        return cause, f"{text} ({told})" if told else text, offending
 
     def _read_rest(self) -> None:
         """Takes what the worker had written before it died: an answer on its way is an answer."""

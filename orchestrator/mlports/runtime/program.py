@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlports.core.supervision import ChildId, Reason
 from mlports.core.supervision.specs import Shutdown
-from mlports.core.verdict import Verdict, describe_status
+from mlports.core.verdict import Verdict
 from mlports.runtime.guard import Guard
 from mlports.runtime.life import Ending, LifeOwner
+from mlports.runtime.out_of_memory import cause_of
 from mlports.runtime.process import Process, SpawnFailed, resolve
 from mlports.telemetry import EventLog
 
@@ -153,12 +154,13 @@ class ProgramLife:
         if self._timer is not None:
             self._timer.cancel()
         self.program.guard.remove(process.pid)
-        told = describe_status(status)
+        cause, told, figures = cause_of(process.pid, status)
+        told += f" ({figures})" if figures else ""
         verdict = Verdict(
             self.program.name,
             None,
             process.pid,
-            "stopped" if self._asked is not None else "exit" if status >= 0 else "signal",
+            "stopped" if self._asked is not None else cause,
             f"was stopped ({self._asked}): it {told}" if self._asked is not None else told,
             status,
             self.uptime,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlports.runtime.lane import Lane
     from mlports.runtime.service import Service
 
+_FIRST_ANSWERS = 0.01  # seconds that one which stood by has to itself, before its successor is started
 _TRY_AGAIN = 5.0  # seconds after which a worker is replaced again whose successor did not come up
 
 
@@ -69,9 +70,12 @@ class Replica:
 
     def start(self) -> None:
         self.service.count_start(self.number)
-        if self._pause:
+        # To start a process takes some milliseconds, in which nobody is answered: not while there is one to answer.
+        pause = self._pause or (_FIRST_ANSWERS if self.service.promoted else 0.0)
+        self.service.promoted = False
+        if pause:
             self.pausing = True
-            self._timer = self._loop.call_later(self._pause, self._start_late)
+            self._timer = self._loop.call_later(pause, self._start_late)
         else:
             try:
                 self.port = self._spawn()
@@ -127,7 +131,7 @@ class Replica:
         health = self._health.pop(port, None)
         if health is not None:
             health.close()
-        self.service.on_dead(self, port, verdict, unanswered)
+        verdict = self.service.on_dead(self, port, verdict, unanswered)
         if port is self.port:
             self._cancel_timer()
             self._ending = Ending(

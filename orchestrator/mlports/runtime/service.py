@@ -9,6 +9,7 @@ supervisor ──▶ replica ──▶ port ──▶ process
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import time
 from collections import deque
@@ -16,8 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlports.core.memory_limit import FAR_OVER
 from mlports.core.verdict import Verdict
 from mlports.errors import CallError
+from mlports.runtime.cgroup import MemoryGroup
 from mlports.runtime.dispatcher import Dispatcher
 from mlports.runtime.guard import Guard
 from mlports.runtime.memory_watch import MemoryWatcher
@@ -56,6 +59,7 @@ class Service:
         self.replicas: dict[int, Replica] = {}  # every life there is
         self._restarts: dict[int, int] = {}  # of each replica that was ever started
         self._standby: list[Replica] = []  # up, and not in use; the longest waiting first
+        self.promoted = False  # one that stood by took the place of the last that died
         self._recycling: Replica | None = None
         self._worn: deque[Replica] = deque()  # those that are to be recycled
         self._directory = directory
@@ -64,6 +68,7 @@ class Service:
         self._guard = guard
         self._down: str | None = None  # why there will be no more replicas
         self._closing = False
+        self._groups: dict[Port, MemoryGroup] = {}
         self._env: Mapping[bytes, bytes] | None = None
         self._lines = _LineBudget()
 
@@ -145,7 +150,17 @@ class Service:
             restarts=self._restarts.get(number, 0),
         )
         self._guard.add(port.pid)
+        if config.memory_limit is not None:
+            self._limit_memory(port, config.memory_limit)
         return port
+
+    def _limit_memory(self, port: Port, limit: int) -> None:
+        """Where the system has it, a limit that holds at any moment, above the one that is looked after."""
+        name = f"mlports-{os.getpid()}-{self.name}-{port.replica}-{port.pid}"
+        group = MemoryGroup.create(name, int(limit * FAR_OVER))
+        if group is not None:
+            group.add(port.pid)
+            self._groups[port] = group
 
     def count_start(self, number: int) -> None:
         """A life of this replica begins: its first, or a restart."""
@@ -165,10 +180,12 @@ class Service:
 
     def _replace_used(self) -> None:
         """One that was in use is not any more: one that stands by takes its place."""
+        self.promoted = False
         while self._standby and len(self.dispatcher.ready) < self.config.replicas and not self._closing:
             replica = self._standby.pop(0)
             if replica.port is not None and replica.port.state == "ready":
                 self.tell(replica.number, "promoted", "it stood by, and takes the place of one that is gone")
+                self.promoted = True
                 replica.watch_requests(self.dispatcher.add(replica.port))
 
     def replace(self, replica: Replica, old: Port, new: Port, stop_old: Callable[[], None]) -> None:
@@ -191,9 +208,16 @@ class Service:
             self.dispatcher.retire(port, then)
             self._replace_used()
 
-    def on_dead(self, replica: Replica, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> None:
-        """A process is gone: what it was at is sent again, or fails."""
+    def on_dead(self, replica: Replica, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> Verdict:
+        """A process is gone: what it was at is sent again, or fails. The verdict, with all that is known of it."""
         self._guard.remove(port.pid)
+        group = self._groups.pop(port, None)
+        if group is not None:
+            if group.oom_kills() and verdict.cause in ("signal", "out_of_memory"):
+                told = f"was killed by the kernel when it had grown over {FAR_OVER:g} times its memory_limit"
+                verdict = dataclasses.replace(verdict, cause="memory_limit", detail=told)
+            group.kill()
+            group.remove()
         if replica in self._standby and port is replica.port:
             self._standby.remove(replica)
         self._events.emit(
@@ -206,6 +230,7 @@ class Service:
         )
         self.dispatcher.remove(port, verdict, unanswered)
         self._replace_used()
+        return verdict
 
     def wants_recycling(self, replica: Replica) -> None:
         """This replica's process is to be replaced, as soon as no other is being replaced."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mlports.runtime.tree import SupervisionTree
     from mlports.tree import Branch
 
+_IN_A_ROW = 32  # processes that are started before the event loop has a turn: that many take some 20 ms
+
 
 class SupervisorLife:
     """One life of a supervisor, with the children of `branch`. `owner` is its own supervisor; the root has none."""
@@ -69,6 +71,7 @@ class SupervisorLife:
         self._lost: set[ChildId] = set()  # have ended, and it is not known yet whether for good
         self._backoffs: dict[ChildId, Backoff] = {}
         self._crashed: dict[ChildId, float] = {}  # how long those had run that ended by themselves
+        self._in_a_row = 0
         self._answers: set[asyncio.Future[Result]] = set()  # those that are waited for
         self._up = False  # all its children were started, and perhaps only set off
         self._was_up = False  # all of them had come up
@@ -308,7 +311,11 @@ class SupervisorLife:
             self._never_began(life, error)
             return
         if self.branch.parallel:
-            self.tell(self._machine.started, life)
+            self._in_a_row += 1
+            if self._in_a_row % _IN_A_ROW:
+                self.tell(self._machine.started, life)
+            else:  # others have their turn in between
+                self._loop.call_soon(self.tell, self._machine.started, life)
 
     def _never_began(self, life: Life, error: SpawnFailed) -> None:
         child = self._lives.pop(life)
