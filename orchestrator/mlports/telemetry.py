@@ -18,8 +18,9 @@ class EventLog:
     """The latest events, and everybody who wants to hear of new ones.
 
     An event is a dict of plain values with `time` (seconds since the epoch), `event` (what happened: "starting",
-    "ready", "died", "restarting", "gave_up", "stopping", "stopped", "log", "progress", "retried") and, where it is
-    about one, `service` and `replica`.
+    "ready", "died", "restarting", "promoted", "recycling", "gave_up", "stopping", "stopped", "log", "progress",
+    "retried", "guard_restarted", "guard_lost") and, where it is about one, `service` and `replica`, or `program`, or
+    `supervisor`.
     """
 
     def __init__(self) -> None:

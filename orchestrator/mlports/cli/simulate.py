@@ -20,14 +20,14 @@ def simulate(
     ] = "-",
     crashes: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="For an mlports.toml: crashes, as lines of TIME SERVICE/REPLICA REASON."),
+        typer.Option(metavar="FILE", help="For an mlports.toml: crashes, as lines of TIME CHILD REASON."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Play a supervision tree in virtual time, and print what its supervisors do.
 
-    A scenario declares a tree and what befalls it, and its trace is printed. Of an mlports.toml the services are
-    taken, and the crashes that --crashes lists, such as `1.5s digits/0 kill`; every line is printed with its time.
+    A scenario declares a tree and what befalls it, and its trace is printed. Of an mlports.toml the tree is taken, and
+    the crashes that --crashes lists, such as `1.5s digits/0 kill`; every line is printed with its time.
     """
     path = file if file == "-" else str(resolve(Path(file)))
     if path.endswith(CONFIG.suffix):
