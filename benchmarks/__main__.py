@@ -13,6 +13,7 @@ from types import FrameType
 from benchmarks.contenders import CONTENDERS
 from benchmarks.driver import ROOT
 from benchmarks.measure import Board, measure, plan
+from benchmarks.recovery.rounds import PARTS, measure_recovery
 from benchmarks.report import (
     START_MARK,
     describe_machine,
@@ -27,7 +28,9 @@ from benchmarks.targets import targets
 
 RESULTS = Path(__file__).with_name("results.json")
 README = ROOT / "README.md"
-STARTUP = "startup"
+STARTUP, RECOVERY = "startup", "recovery"
+OTHERS = (STARTUP, RECOVERY, *PARTS)
+"""What `--only` takes besides contenders: recovery is all its parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
 QUICK_ROUNDS, QUICK_BUDGET = 3, 14.0
@@ -37,17 +40,18 @@ BUSY = 0.5
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP]
+    names = [*CONTENDERS, STARTUP, RECOVERY]
+    known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 40 s, without loky, Ray and Dask; writes no file")
-    parser.add_argument("--only", metavar="NAME[,NAME]", help=f"only these; writes no file. {', '.join(names)}")
+    parser.add_argument("--quick", action="store_true", help="under 60 s, without loky, Ray and Dask; writes no file")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help=f"only these; writes no file. {', '.join(known)}")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
     parser.add_argument("--strict", action="store_true", help="exit status 1 when a target is missed")
     parser.add_argument("--render", action="store_true", help="measure nothing: tables from the last results.json")
     options = parser.parse_args(arguments)
     options.names = options.only.split(",") if options.only else names
-    if unknown := set(options.names) - set(names):
-        parser.error(f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if unknown := set(options.names) - set(known):
+        parser.error(f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if options.quick and not options.only:
         options.names = [name for name in names if name not in QUICK_LEAVES_OUT]
     return options
@@ -73,9 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"note: load average {machine['load_before']:.1f} before the first run; other work disturbs the figures")
     board = Board()
     try:
-        measure(plan([n for n in options.names if n != STARTUP], options.quick), rounds, budget, board)
+        measure(plan([n for n in options.names if n not in OTHERS], options.quick), rounds, budget, board)
         if STARTUP in options.names:
             measure_startup(board, rounds)
+        parts = PARTS if RECOVERY in options.names else [n for n in options.names if n in PARTS]
+        measure_recovery(board, parts, options.quick)
     except KeyboardInterrupt:
         print("interrupted: every contender has been closed, nothing was written", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""A contender in a process of its own, and the handle by which the measurement drives it.
+"""A contender, or what else is measured, in a process of its own, and the handle by which the measurement drives it.
 
 One process for each keeps a contender's heap, threads and crashes away from the others'. The two sides speak lines of
 JSON over the child's stdin and its original stdout; whatever the contender itself prints goes to its stderr.
@@ -16,13 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.contenders.contender import Sample, Unavailable
+from benchmarks.contenders.contender import Contender, Sample, Unavailable
 from benchmarks.placement import placed
+from benchmarks.processes import family_of, start_of
+from benchmarks.recovery import SUBJECTS
+from benchmarks.recovery.subject import Subject
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,6 +79,7 @@ class Driver:
         self.alive = False
         assert self._process.stdin
         assert self._process.stdout
+        family = self._family() if failure is not None else {}
         if failure is not None:
             # It may be in the middle of a long run, which nobody waits for now.
             self._process.terminate()
@@ -83,20 +88,37 @@ class Driver:
         try:
             self._process.wait(CLOSE_TIMEOUT)
         except subprocess.TimeoutExpired:
-            pass
+            family |= self._family()
         finally:
-            # A worker that outlived its owner is still in the group, and the group lives as long as any member.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill(family)
             self._process.wait()
             self._process.stdout.close()
             self._stderr.close()
 
+    def _family(self) -> dict[int, int]:
+        """It and all its descendants, each with the time of its start."""
+        return {pid: start for pid in family_of(self._process.pid) if (start := start_of(pid)) is not None}
+
+    def _kill(self, family: Mapping[int, int]) -> None:
+        """End whatever is left of it: its process group, and those that are in groups of their own, as workers are."""
+        # A worker that outlived its owner is still in the group, and the group lives as long as any member.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pid, start in family.items():
+            # Meanwhile the pid may have become somebody else's.
+            if start_of(pid) == start:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     def run(self, payload: str, mode: str, calls: int) -> Sample:
-        """One timed run; raises Unavailable (this run cannot be done here) or DriverFailed."""
+        """One timed run of a contender; raises Unavailable (this run cannot be done here) or DriverFailed."""
+        return Sample(**self.ask(payload, mode, calls))
+
+    def ask(self, *request: str | int) -> Any:
+        """The result of one `run`; raises as that of a contender does."""
         assert self._process.stdin
         try:
-            self._process.stdin.write(json.dumps([payload, mode, calls]).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise self._died() from error
@@ -105,7 +127,7 @@ class Driver:
             raise Unavailable(answer["unavailable"])
         if "error" in answer:
             raise DriverFailed(answer["error"])
-        return Sample(**answer)
+        return answer["result"]
 
     def _answer(self, timeout: float) -> dict[str, Any]:
         assert self._process.stdout
@@ -115,7 +137,7 @@ class Driver:
             left = end - time.monotonic()
             if left <= 0 or not select.select([descriptor], [], [], left)[0]:
                 self.alive = False
-                os.killpg(self._process.pid, signal.SIGKILL)
+                self._kill(self._family())
                 raise DriverFailed(f"{self.name} did nothing for {timeout:.0f} s; {self._last_words()}")
             data = os.read(descriptor, 65536)
             if not data:
@@ -150,9 +172,9 @@ def main(name: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             replies.write(json.dumps(answer) + "\n")
 
-    contender = CONTENDERS[name]()
+    subject, run = _subject(name)
     try:
-        contender.open()
+        subject.open()
     except Unavailable as reason:
         reply({"unavailable": str(reason)})
         return
@@ -163,16 +185,27 @@ def main(name: str) -> None:
         reply({"ready": True})
         for line in sys.stdin:
             try:
-                payload, mode, calls = json.loads(line)
-                with placed(mode):
-                    sample = contender.run(payload, mode, calls)
-                reply(dataclasses.asdict(sample))
+                reply({"result": run(*json.loads(line))})
             except Unavailable as reason:
                 reply({"unavailable": str(reason)})
             except Exception as error:
                 reply({"error": f"{type(error).__name__}: {error}"})
     finally:
-        contender.close()
+        subject.close()
+
+
+def _subject(name: str) -> tuple[Contender | Subject, Callable[..., Any]]:
+    """What has this name, and how it is run."""
+    if name in SUBJECTS:
+        subject = SUBJECTS[name]()
+        return subject, subject.run
+    contender = CONTENDERS[name]()
+
+    def run(payload: str, mode: str, calls: int) -> dict[str, Any]:
+        with placed(mode):
+            return dataclasses.asdict(contender.run(payload, mode, calls))
+
+    return contender, run
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from itertools import groupby
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import BULK, MIB, ONE, SIZES, Sample, Unavailable, in_flight, is_single
 from benchmarks.driver import Driver, DriverFailed
+from benchmarks.recovery import SUBJECTS
 
 REFERENCE = "mlports"
 """The contender that every other one is compared with."""
@@ -63,11 +65,15 @@ class Spread:
 
 @dataclass(slots=True)
 class Board:
-    """Everything that a run measured. `samples[entry]` has one sample a round; `skipped` gives reasons by name."""
+    """Everything that a run measured. `samples[entry]` has one sample a round; `skipped` gives reasons by name.
+
+    `figures[name]` has one value a round, or as many as there are; `rounds[key]` a list of values for each round.
+    """
 
     samples: dict[Entry, list[Sample]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     figures: dict[str, list[float]] = field(default_factory=dict)
+    rounds: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def rate(self, entry: Entry) -> Spread | None:
         """Calls a second."""
@@ -84,6 +90,35 @@ class Board:
         """How many times as fast `of` is as `over` (Sample.speed), round by round."""
         pairs = zip(self.samples.get(of, ()), self.samples.get(over, ()), strict=False)
         return Spread.of(a.speed / b.speed for a, b in pairs)
+
+    def drop(self, key: str) -> None:
+        """Forget the rounds of a job, whose later ones could not be had: what is left would pair wrongly."""
+        for name in [name for name in self.rounds if name.startswith(key + ": ")]:
+            del self.rounds[name]
+
+    def spread(self, key: str) -> Spread | None:
+        """Over all values of all rounds."""
+        return Spread.of(value for values in self.rounds.get(key, ()) for value in values)
+
+    def p99(self, key: str) -> Spread | None:
+        """The 99th percentile of all values; low and high are the least and the greatest of the rounds' own."""
+        rounds = self.rounds.get(key, [])
+        values = [value for values in rounds for value in values]
+        if not values:
+            return None
+        each = [percentile(99, values) for values in rounds]
+        return Spread(percentile(99, values), min(each), max(each))
+
+    def ratio(self, of: str, over: str) -> Spread | None:
+        """How many times as great the median of `of` is as that of `over`, round by round."""
+        pairs = zip(self.rounds.get(of, ()), self.rounds.get(over, ()), strict=False)
+        return Spread.of(statistics.median(a) / statistics.median(b) for a, b in pairs)
+
+
+def percentile(percent: int, values: Iterable[float]) -> float:
+    """The least of the values, of which there is one, that so many per cent of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 
 def plan(names: Sequence[str], quick: bool) -> list[Entry]:
@@ -151,7 +186,7 @@ def measure(
         staged = list(members)
         # A third goes to warming up, and to the runs whose fewest calls outlast their slot.
         slot = max(MIN_SLOT, min(MAX_SLOT, budget / len(staged) / (rounds + 2)))
-        with _open_drivers(stage, dict.fromkeys(e.contender for e in staged), board, say) as drivers:
+        with open_drivers(stage, dict.fromkeys(e.contender for e in staged), board, say) as drivers:
             for heat, heat_members in groupby(staged, key=lambda e: e.heat):
                 racing = [e for e in heat_members if e.contender in drivers]
                 started = time.monotonic()
@@ -161,17 +196,19 @@ def measure(
 
 
 @contextlib.contextmanager
-def _open_drivers(
+def open_drivers(
     stage: str, names: Iterable[str], board: Board, say: Callable[[str], None]
 ) -> Iterator[dict[str, Driver]]:
+    """A driver for each contender or subject of recovery; those that cannot be had are told of and left out."""
     with contextlib.ExitStack() as stack:
         drivers: dict[str, Driver] = {}
         for name in names:
             try:
                 drivers[name] = stack.enter_context(Driver(name))
             except (Unavailable, DriverFailed) as reason:
-                board.skipped.setdefault(CONTENDERS[name].title, str(reason))
-                say(f"  {stage}: without {CONTENDERS[name].title}: {reason}")
+                title = (SUBJECTS[name] if name in SUBJECTS else CONTENDERS[name]).title
+                board.skipped.setdefault(title, str(reason))
+                say(f"  {stage}: without {title}: {reason}")
         yield drivers
 
 

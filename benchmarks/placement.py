@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.contenders.contender import ONE_CORE, TWO_CORES, Unavailable
+from benchmarks.processes import family_of
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 """The cores that this process may use; none where the system cannot pin, as macOS cannot."""
@@ -44,7 +45,7 @@ def placed(mode: str) -> Iterator[None]:
         yield
         return
     caller, worker = cores
-    family = _family()
+    family = family_of(os.getpid())
     parents = set(family.values())
     try:
         for pid in family:
@@ -53,21 +54,6 @@ def placed(mode: str) -> Iterator[None]:
     finally:
         for pid in family:
             _pin(pid, set(CORES))
-
-
-def _family() -> dict[int, int]:
-    """This process and its descendants, each with its parent."""
-    parent_of: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parent_of[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    family = {os.getpid(): os.getppid()}
-    grown = True
-    while grown:
-        found = {pid: parent for pid, parent in parent_of.items() if parent in family and pid not in family}
-        family.update(found)
-        grown = bool(found)
-    return family
 
 
 def _pin(pid: int, cores: set[int]) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import BULK, ONE, ONE_CORE, PLACEMENTS, TWO_CORES, Sample, is_single
+from benchmarks.formats import number, spread, time_of
 from benchmarks.measure import REFERENCE, STAGES, Board, Entry, Spread
 from benchmarks.placement import CORES
+from benchmarks.recovery.tables import recovery_tables
 from benchmarks.targets import targets
 
 START_MARK, END_MARK = "<!-- bench:start -->", "<!-- bench:end -->"
@@ -101,6 +103,7 @@ def to_json(board: Board, machine: Mapping[str, Any], settings: Mapping[str, Any
         "settings": settings,
         "targets": verdicts,
         "figures": board.figures,
+        "rounds": board.rounds,
         "skipped": board.skipped,
         "results": results,
     }
@@ -110,31 +113,11 @@ def to_json(board: Board, machine: Mapping[str, Any], settings: Mapping[str, Any
 def from_json(text: str) -> tuple[Board, dict[str, Any]]:
     """The board and the machine of a file that `to_json` wrote."""
     document = json.loads(text)
-    board = Board(figures=document["figures"], skipped=document["skipped"])
+    board = Board(figures=document["figures"], skipped=document["skipped"], rounds=document.get("rounds", {}))
     for result in document["results"]:
         entry = Entry(result["stage"], result["contender"], result["payload"], result["mode"])
         board.samples[entry] = [Sample(**sample) for sample in result["rounds"]]
     return board, document["machine"]
-
-
-def number(value: float) -> str:
-    """Three figures, without an exponent."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def spread(value: Spread | None, unit: str = "x") -> str:
-    """`2.1x (1.9 to 2.4)`, or a dash."""
-    if value is None:
-        return "-"
-    if value.low == value.high:
-        return f"{number(value.median)}{unit}"
-    return f"{number(value.median)}{unit} ({number(value.low)} to {number(value.high)})"
-
-
-def time_of(microseconds: float) -> str:
-    return f"{number(microseconds)} µs" if microseconds < 1000 else f"{number(microseconds / 1000)} ms"
 
 
 def reference_of(entry: Entry, board: Board) -> Entry | None:
@@ -170,6 +153,8 @@ def terminal_tables(board: Board) -> str:
         parts.append(
             title + "\n" + _aligned(["", "", "calls/s or items/s", "p50", "p99", "mlports's speed over its"], rows)
         )
+    for table in recovery_tables(board):
+        parts.append(f"{table.head[0]}\n{_aligned(['', *table.head[1:]], table.rows)}")
     if board.skipped:
         parts.append("skipped\n" + "\n".join(f"  {name}: {reason}" for name, reason in board.skipped.items()))
     rows = [[t.name, t.wanted, spread(t.measured, t.unit), t.verdict] for t in targets(board)]
@@ -219,9 +204,14 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
     ]
     columns = [Column(payload, payload, "256") for payload in ("64 B", "64 KiB")]
     lines += _ratio_table(board, "256 calls in flight", columns, many)
-    lines += ["| Target | | Measured | |", "|---|---|---|---|"]
-    lines += [f"| {t.name} | {t.wanted} | {spread(t.measured, t.unit)} | {t.verdict} |" for t in targets(board)]
-    return "\n".join(lines)
+    for table in recovery_tables(board):
+        lines += [table.note, "", *_markdown(table.head, table.rows), ""]
+    rows = [[t.name, t.wanted, spread(t.measured, t.unit), t.verdict] for t in targets(board)]
+    return "\n".join([*lines, *_markdown(["Target", "", "Measured", ""], rows)])
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -237,7 +227,7 @@ def _ratio_table(
     board: Board, title: str, columns: Sequence[Column], rows: Sequence[tuple[str, str | None]]
 ) -> list[str]:
     """One table; a row is a contender and its mode, None for the column's own."""
-    lines = [f"| {title} | {' | '.join(c.heading for c in columns)} |", "|---|" + "---|" * len(columns)]
+    shown = []
     for name, own_mode in rows:
         stage = name if name in STAGES else STAGES[0]
         cells = []
@@ -249,8 +239,8 @@ def _ratio_table(
             )
         if set(cells) != {"-"}:
             style = "" if own_mode in (None, "256") else f", {MODE_NAMES[own_mode]}"
-            lines.append(f"| {CONTENDERS[name].title}{style} | {' | '.join(cells)} |")
-    return [*lines, ""]
+            shown.append([CONTENDERS[name].title + style, *cells])
+    return [*_markdown([title, *(c.heading for c in columns)], shown), ""]
 
 
 def _own_figure(board: Board, entry: Entry) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.contenders.contender import BULK, ONE, TWO_CORES
 from benchmarks.measure import Board, Entry, Spread
+from benchmarks.recovery.rounds import ALONE, STANDBY, STRATEGIES, crowd_key, kill_key, machine_key
 from benchmarks.startup import HELP_MS, IMPORT_MS, RSS_MIB
 
 PLACEMENT = TWO_CORES
@@ -36,7 +37,7 @@ class Target:
 
     @property
     def wanted(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.bound:g}{self.unit}"
+        return f"{'≤' if self.at_most else '≥'} {self.bound:,g}{self.unit}"
 
 
 def _local(contender: str, payload: str, mode: str) -> Entry:
@@ -71,4 +72,25 @@ def targets(board: Board) -> list[Target]:
         Target(IMPORT_MS.removesuffix(", ms"), True, 150, " ms", figure(IMPORT_MS)),
         Target(HELP_MS.removesuffix(", ms"), True, 300, " ms", figure(HELP_MS)),
         Target(RSS_MIB.removesuffix(", MiB"), True, 60, " MiB", figure(RSS_MIB)),
+        *_recovery(board),
+    ]
+
+
+def _recovery(board: Board) -> list[Target]:
+    standby, alone, bare = map(kill_key, (STANDBY, ALONE, "kills-bare-start"))
+    thousand, ten = crowd_key("crowd-mlports", 1000), crowd_key("crowd-mlports", 10)
+    p99 = board.p99(f"{standby}: ms")
+    restart = board.ratio(f"{alone}: ms", f"{bare}: ms")
+    start = board.ratio(f"{thousand}: start", f"{crowd_key('crowd-spawned', 1000)}: start")
+    crash = board.ratio(f"{thousand}: crash", f"{ten}: crash")
+
+    def events(strategy: str) -> Spread | None:
+        return board.spread(f"{machine_key(strategy)}: events")
+
+    return [
+        Target("kill -9 to the next answer, with a standby: p99", True, 10, " ms", p99),
+        Target("kill -9 to the next answer: time over the worker's bare start", True, 1.2, "x", restart),
+        Target("start of 1,000 C workers: time over a posix_spawn loop's", True, 1.5, "x", start),
+        Target("CPU of a crash among 1,000 workers over that among 10", True, 1.2, "x", crash),
+        *[Target(f"{name}, the state machine", False, 200_000, " events/s", events(name)) for name in STRATEGIES],
     ]

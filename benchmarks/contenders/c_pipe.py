@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 from typing import ClassVar
 
-from benchmarks.contenders.contender import HERE, ONE, PLACEMENTS, SIZES, Modes, Sample, Unavailable
+from benchmarks.contenders.c_program import compiled
+from benchmarks.contenders.contender import ONE, PLACEMENTS, SIZES, Modes, Sample, Unavailable
 from benchmarks.placement import cores_for
 
 
@@ -21,17 +20,12 @@ class CPipe:
     modes: ClassVar[Modes] = {"64 B": PLACEMENTS, "64 KiB": (ONE,), "8 MiB": (ONE,)}
 
     def open(self) -> None:
-        compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-        if compiler is None:
-            raise Unavailable("no C compiler (cc, gcc or clang) on the PATH")
         self._folder = tempfile.TemporaryDirectory(prefix="mlports-bench-")
-        self._program = str(Path(self._folder.name) / "pingpong")
-        built = subprocess.run(
-            [compiler, "-O2", "-o", self._program, str(HERE / "pingpong.c")], capture_output=True, text=True
-        )
-        if built.returncode != 0:
+        try:
+            self._program = compiled("pingpong.c", self._folder.name)
+        except Unavailable:
             self._folder.cleanup()
-            raise Unavailable(f"pingpong.c does not compile here: {built.stderr.strip()[-300:]}")
+            raise
 
     def close(self) -> None:
         self._folder.cleanup()

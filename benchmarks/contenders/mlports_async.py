@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import sys
-import threading
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, ClassVar
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.contenders.contender import (
     ECHO_WORKER,
@@ -18,13 +14,16 @@ from benchmarks.contenders.contender import (
     PLACEMENTS,
     Modes,
     Sample,
-    Unavailable,
     check_echo,
     in_flight,
     is_single,
     make_payload,
     percentiles,
 )
+from benchmarks.contenders.loop_thread import OrchestratorThread
+
+if TYPE_CHECKING:
+    from mlports import Config
 
 MAX_FRAME = "256MiB"
 """The default, 64 MiB, is too small for the 64 MiB array with its envelope."""
@@ -49,40 +48,16 @@ class MlportsAsync:
     }
 
     def open(self) -> None:
-        try:
-            import mlports
-        except ImportError as error:
-            raise Unavailable(f"mlports cannot be imported: {error}") from error
-        self._mlports = mlports
-        self._ready: Future[Any] = Future()
-        self._thread = threading.Thread(target=self._run_loop)
-        self._thread.start()
-        self._orchestrator = self._ready.result()
+        self._thread = OrchestratorThread(self._configure)
+        self._orchestrator = self._thread.orchestrator
 
-    def _run_loop(self) -> None:
-        factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-        with contextlib.suppress(ImportError):
-            factory = importlib.import_module("uvloop").new_event_loop
-        try:
-            with asyncio.Runner(loop_factory=factory) as runner:
-                runner.run(self._serve())
-        except BaseException as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)
+    def _configure(self) -> Config:
+        from mlports import Config, ServiceConfig
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        service = self._mlports.ServiceConfig(command=[sys.executable, str(ECHO_WORKER)], max_frame=MAX_FRAME)
-        async with self._mlports.Orchestrator(services={"echo": service}) as orchestrator:
-            self._ready.set_result(orchestrator)
-            await self._stop.wait()
+        return Config(service={"echo": ServiceConfig(command=[sys.executable, str(ECHO_WORKER)], max_frame=MAX_FRAME)})
 
     def close(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+        self._thread.close()
 
     def run(self, payload: str, mode: str, calls: int) -> Sample:
         value = make_payload(payload)
@@ -95,7 +70,7 @@ class MlportsAsync:
             measured = self._gather(value, calls, in_flight(mode))
         else:
             measured = self._clients(value, calls, in_flight(mode))
-        return asyncio.run_coroutine_threadsafe(measured, self._loop).result()
+        return self._thread.do(measured)
 
     async def _one_at_a_time(self, value: Any, calls: int) -> Sample:
         call = self._orchestrator.call

@@ -27,6 +27,9 @@ class Echo:
     def echo(self, value: Any) -> Any:
         return value
 
+    def pid(self) -> int:
+        return os.getpid()
+
 
 class RayActor:
     """One actor. Many in flight: N submitted, then one `ray.get` for all, which Ray's own guide recommends."""
@@ -41,15 +44,16 @@ class RayActor:
         "8 MiB array": (ONE,),
     }
 
-    def open(self) -> None:
+    def open(self, **options: Any) -> None:
+        """`options` are the actor's, besides its processor."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
-            self._ray = importlib.import_module("ray")
+            self.ray = importlib.import_module("ray")
         except ImportError as error:
             raise Unavailable("ray is not installed") from error
         self._folder = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
-        self._ray.init(
+        self.ray.init(
             num_cpus=2,
             include_dashboard=False,
             log_to_driver=False,
@@ -57,14 +61,14 @@ class RayActor:
             object_store_memory=512 * MIB,
             _temp_dir=self._folder.name,
         )
-        self._actor = self._ray.remote(Echo).options(num_cpus=1).remote()
+        self.actor = self.ray.remote(Echo).options(num_cpus=1, **options).remote()
 
     def close(self) -> None:
-        self._ray.shutdown()
+        self.ray.shutdown()
         self._folder.cleanup()
 
     def run(self, payload: str, mode: str, calls: int) -> Sample:
-        get, submit, value = self._ray.get, self._actor.echo.remote, make_payload(payload)
+        get, submit, value = self.ray.get, self.actor.echo.remote, make_payload(payload)
         check_echo(value, get(submit(value)))
         if is_single(mode):
             return time_each(lambda: get(submit(value)), calls)

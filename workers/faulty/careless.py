@@ -1,6 +1,6 @@
 """A worker made with the SDK whose author was careless: each method, or argument of the program, is one mistake.
 
-    python careless.py [prints-first | prints-first-at-once | setup-fails | small-frames]
+    python careless.py [prints-first | prints-first-at-once | setup-fails | setup-hangs | small-frames]
 
 README.md says what each must lead to.
 """
@@ -14,10 +14,12 @@ if "prints-first" in sys.argv:
 if "prints-first-at-once" in sys.argv:
     print("loading the model", flush=True)
 
+import asyncio
 import ctypes
 import os
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +39,14 @@ class Unprintable(Exception):
 def setup(config: dict[str, Any]) -> None:
     if "setup-fails" in sys.argv:
         raise FileNotFoundError("there is no file m.skops")
+    if "setup-hangs" in sys.argv:
+        waits_for_itself()
+
+
+def waits_for_itself() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
 
 
 @worker.method(idempotent=True)
@@ -52,6 +62,12 @@ def streams(value: Any) -> Iterator[Any]:
 @worker.method
 def pid() -> int:
     return os.getpid()
+
+
+@worker.method
+async def waits() -> None:
+    """For ever, unless it is cancelled."""
+    await asyncio.Event().wait()
 
 
 # -- what must not hurt
@@ -144,6 +160,22 @@ def logs_surrogates() -> str:
 @worker.method
 def uses_up_the_stack() -> None:
     uses_up_the_stack()
+
+
+# -- how it hangs
+
+
+@worker.method
+def locks_up() -> None:
+    current().progress(0)
+    waits_for_itself()
+
+
+@worker.method
+def holds_the_interpreter() -> None:
+    """What waits in C without a word to Python: no other thread gets a turn."""
+    never, _ = os.pipe()
+    ctypes.PyDLL(None).read(never, ctypes.create_string_buffer(1), 1)
 
 
 # -- how it ends

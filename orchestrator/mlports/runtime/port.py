@@ -350,8 +350,11 @@ class Port:
 
     # -- the end
 
-    def ask(self, reason: str) -> None:
-        """Asks the worker to stop: `$/stop`, then the end of its input. It may finish what it has."""
+    def ask(self, reason: str, within: float | None = None) -> None:
+        """Asks the worker to stop: `$/stop`, then the end of its input. It may finish what it has.
+
+        One that has not ended `within` so many seconds is told by `terminate`; None leaves that to the caller.
+        """
         if self.state in ("dead", "stopping"):
             return
         was_starting = self.state == "starting"
@@ -362,6 +365,8 @@ class Port:
         if self._doom is None:
             self._doom = ("stopped", f"was stopped ({reason})", b"")
         self._ask_to_stop(reason)
+        if within is not None:
+            self._timers.append(self._loop.call_later(within, self.terminate))
         if was_starting:
             # It reads nothing yet, and has nothing that it could lose.
             self._process.signal_group(signal.SIGTERM)

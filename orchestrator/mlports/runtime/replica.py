@@ -117,9 +117,7 @@ class Replica:
                 port.kill(why)
 
     def _stop_port(self, port: Port, why: str, within: Shutdown | None) -> None:
-        port.ask(why)
-        if isinstance(within, int):
-            self._loop.call_later(within / 1000, port.terminate)
+        port.ask(why, within / 1000 if isinstance(within, int) else None)
 
     # -- what its processes report
 
