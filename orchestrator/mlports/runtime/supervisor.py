@@ -73,6 +73,7 @@ class SupervisorLife:
         self._crashed: dict[ChildId, float] = {}  # how long those had run that ended by themselves
         self._in_a_row = 0
         self._answers: set[asyncio.Future[Result]] = set()  # those that are waited for
+        self._culprit: ChildId | None = None  # the last that ended by itself
         self._up = False  # all its children were started, and perhaps only set off
         self._was_up = False  # all of them had come up
         self._start_failed = False
@@ -116,7 +117,12 @@ class SupervisorLife:
         life.ask(self._why(), self._shutdowns[self._lives[life]])
 
     def _why(self) -> str:
-        return self._why_asked or self.epitaph or "its supervisor asked for it"
+        if self._why_asked or self.epitaph:
+            return self._why_asked or self.epitaph
+        strategy = self.branch.flags.strategy
+        if self._culprit is not None and strategy in ("one_for_all", "rest_for_one"):
+            return f"it is started again together with {self._culprit}, as {strategy} has it"
+        return "its supervisor was asked for it"
 
     def kill(self, why: str) -> None:
         """Kills all that is below it. It has ended when all of that is gone."""
@@ -213,6 +219,7 @@ class SupervisorLife:
                 self._end("killed")
             return
         self._lost.add(child)
+        self._culprit = None if ending.asked else child
         if life is self._launching:
             self._launching = None
             if not apart:
@@ -389,15 +396,17 @@ class SupervisorLife:
         """Says why it ends, if it was not asked to."""
         if self._why_asked is not None or self._killed:
             return
+        spec = self.branch.specs[0]
+        is_services_own = spec.start == StartCall("replica", (self.branch.name, 0))
         if not self.epitaph:
             last = next(reversed(self._last.values()), "none")
-            spec = self.branch.specs[0]
-            if spec.start == StartCall("replica", (self.branch.name, 0)):
+            if is_services_own:
                 ended = f"every replica has ended, and restart is {spec.restart!r}"
             else:
                 ended = f"its significant children have ended (auto_shutdown is {self.branch.flags.auto_shutdown!r})"
             self.epitaph = f"{ended}; the last: {last}"
-        self._events.emit("gave_up", **self.label, text=self.epitaph)
+        if not is_services_own:  # that one's end is the service's, and told as such
+            self._events.emit("gave_up", **self.label, text=self.epitaph)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
