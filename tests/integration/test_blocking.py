@@ -24,13 +24,16 @@ from mlports import (
     Config,
     DeadlineExceeded,
     NotRunning,
+    ProgramConfig,
     ServiceConfig,
     StartFailed,
+    SupervisorConfig,
     UnknownMethod,
     UnknownService,
     WorkerCrashed,
     WorkerError,
 )
+from mlports.core.supervision import ChildStarted, Counts, Done, Running
 from tests.workers import PATIENCE, marks, program, until_blocking
 
 DESK = """
@@ -273,6 +276,22 @@ def test_a_thread_may_follow_events_while_others_call(orch: BlockingOrchestrator
 
 
 # While nobody calls.
+
+
+def test_a_supervisors_children(tmp_path: Path) -> None:
+    service = ServiceConfig(command=program(tmp_path, DESK, "desk"))
+    with mlports.open(Config(service={"desk": service}, supervisor=SupervisorConfig(children=["desk"]))) as orch:
+        root = orch.supervisor()
+        (child,) = root.which_children().children
+        assert (child.id, child.child) == ("desk/0", orch.status()["services"]["desk"]["replicas"][0]["pid"])
+        assert root.count_children() == Counts(1, 1, 0, 1)
+        sleeper = ProgramConfig(command=[sys.executable, "-c", "import time; time.sleep(600)"])
+        assert isinstance(root.start_child("sleeper", sleeper), ChildStarted)
+        assert root.delete_child("sleeper") == Running()
+        assert root.terminate_child("sleeper") == Done()
+        assert isinstance(root.restart_child("sleeper"), ChildStarted)
+        with pytest.raises(KeyError, match="there is no supervisor 'other'; there are: mlports"):
+            orch.supervisor("other")
 
 
 def test_a_death_while_nobody_calls_is_noticed_and_mended(tmp_path: Path) -> None:

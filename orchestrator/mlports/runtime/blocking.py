@@ -30,7 +30,9 @@ from mlports.runtime.orchestrator import CONFIGURED, Orchestrator, Timeout
 from mlports.telemetry import Event
 
 if TYPE_CHECKING:
-    from mlports.config import Config, ServiceConfig
+    from mlports.config import Config, ProgramConfig, ServiceConfig
+    from mlports.core.supervision import ChildId, Children, Counts, Result
+    from mlports.runtime.handle import SupervisorHandle
 
 T = TypeVar("T")
 
@@ -330,6 +332,14 @@ class BlockingOrchestrator:
 
         return self._shared.run(look)
 
+    def supervisor(self, name: str = "mlports") -> BlockingSupervisor:
+        """A supervisor, to ask about its children. See `Orchestrator.supervisor`."""
+
+        async def find() -> SupervisorHandle:
+            return self._orchestrator.supervisor(name)
+
+        return BlockingSupervisor(self._shared, self._shared.run(find))
+
     def events(self, recent: bool = False) -> Iterator[Event]:
         """What happens from now on, for as long as it is iterated. See `Orchestrator.events`."""
 
@@ -375,6 +385,38 @@ class BlockingOrchestrator:
                     ending.add_done_callback(self._endings.discard)
                 else:
                     self._shared.run(close)
+
+
+class BlockingSupervisor:
+    """`SupervisorHandle` for blocking code: the same calls, and the same results."""
+
+    def __init__(self, shared: SharedLoop, handle: SupervisorHandle) -> None:
+        self._shared = shared
+        self._handle = handle
+
+    def which_children(self) -> Children:
+        """The children, the last started first."""
+        return self._shared.run(self._handle.which_children)
+
+    def count_children(self) -> Counts:
+        """How many specifications, running children, supervisors and workers there are."""
+        return self._shared.run(self._handle.count_children)
+
+    def start_child(self, name: str | None = None, program: ProgramConfig | None = None) -> Result:
+        """Adds a program and starts it; of a simple_one_for_one, without arguments, one child more."""
+        return self._shared.run(lambda: self._handle.start_child(name, program))
+
+    def restart_child(self, child: ChildId) -> Result:
+        """Starts a child again that is stopped."""
+        return self._shared.run(lambda: self._handle.restart_child(child))
+
+    def terminate_child(self, child: ChildId) -> Result:
+        """Stops a child, until it is restarted by a call or with others."""
+        return self._shared.run(lambda: self._handle.terminate_child(child))
+
+    def delete_child(self, child: ChildId) -> Result:
+        """Forgets a child that is stopped."""
+        return self._shared.run(lambda: self._handle.delete_child(child))
 
 
 def open(
