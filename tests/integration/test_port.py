@@ -7,11 +7,13 @@ import fcntl
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -388,3 +390,21 @@ async def test_two_orchestrators_in_one_program(tmp_path: Path) -> None:
         async with port(tmp_path) as other:
             assert await one.call("port.echo", 1) == await other.call("port.echo", 1) == 1
         assert await one.call("port.echo", 2) == 2
+
+
+def test_the_limit_of_open_files_is_raised_where_it_is_too_low(tmp_path: Path) -> None:
+    command = program(tmp_path, PORT, "port")
+    code = f"""
+        import asyncio, resource
+        from mlports import Orchestrator, ServiceConfig
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, hard))
+
+        async def main():
+            async with Orchestrator(services={{"port": ServiceConfig(command={command!r}, replicas=12)}}) as orch:
+                print(len(orch.status()["services"]["port"]["replicas"]), await orch.call("port.echo", "all up"))
+
+        asyncio.run(main())
+    """
+    ended = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, timeout=50)
+    assert (ended.stdout, ended.stderr) == ("12 all up\n", "")

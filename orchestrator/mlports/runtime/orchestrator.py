@@ -15,6 +15,7 @@ from mlports.runtime.guard import Guard
 from mlports.runtime.handle import SupervisorHandle
 from mlports.runtime.mapping import map_calls
 from mlports.runtime.memory_watch import MemoryWatcher
+from mlports.runtime.process import allow_processes
 from mlports.runtime.service import Service
 from mlports.runtime.tree import SupervisionTree
 from mlports.telemetry import Event, EventLog
@@ -102,6 +103,8 @@ class Orchestrator:
         from mlports.tree import plan
 
         config, directory, memory = self.config, self.config.directory, MemoryWatcher()
+        # One more of each service, because one that is recycled has two processes for a moment.
+        allow_processes(sum(s.replicas + s.standby + 1 for s in config.service.values()) + len(config.program))
         for name, service in config.service.items():
             self._services[name] = Service(
                 name, service, directory, self._events, self._call_for_worker, self._guard, memory

@@ -23,6 +23,8 @@ _PIPE_SIZE = 1024 * 1024  # bytes; Linux gives 64 KiB unless asked
 _LINES_KEPT = 50
 _LINE_LIMIT = 8 * 1024  # bytes; a longer line is cut into several
 _READ_SIZE = 64 * 1024
+_DESCRIPTORS = 4  # of each process: its input, its output, its stderr, and its pidfd
+_OTHER_DESCRIPTORS = 256  # what the rest of the program may have open
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
@@ -248,6 +250,16 @@ def _above_9(descriptor: int) -> int:
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(descriptor)
     return moved
+
+
+def allow_processes(count: int) -> None:
+    """Raises this process's limit of open files, as far as it may, if it is too low for so many processes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count * _DESCRIPTORS + _OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):  # what cannot be had is told when it is missed
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def resolve(command: Sequence[str], python: str | None, directory: Path) -> list[str]:
