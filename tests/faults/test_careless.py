@@ -42,17 +42,6 @@ async def test_a_print_that_python_holds_back_does_not_hurt() -> None:
         assert seen.deaths() == []
 
 
-async def test_a_print_before_the_sdk_is_imported() -> None:
-    async with scene(careless("prints-first-at-once")) as seen:
-        (death,) = await seen.until("died")
-        detail = death["verdict"]["detail"]
-        assert detail.startswith(
-            "broke the protocol: StdoutPolluted: text where a frame was due: 'loading the model\\n"
-        )
-        assert "import the SDK before anything that prints" in detail
-        assert 'transport = "fd34"' in detail
-
-
 async def test_on_descriptors_3_and_4_it_may_print_whenever_it_likes() -> None:
     async with scene(careless("prints-first-at-once"), transport="fd34") as seen:
         assert await seen.call("prints", "loss: 0.25") == "done"
@@ -220,20 +209,3 @@ async def test_a_cast_that_fails_is_logged() -> None:
         seen.orch.cast("faulty.echo", 1, 2, 3)
         assert "the cast to echo failed: " in await seen.until_logged("cast to echo")
         assert await seen.call("pid") == pid
-
-
-async def test_a_fork_that_comes_back_twice() -> None:
-    async with scene(careless()) as seen:
-        assert isinstance(await seen.call("forks"), int)
-        (death,) = await seen.until("died")
-        assert "AnsweredTwice: an answer for request 1" in death["verdict"]["detail"]
-        assert await seen.call("echo", 1) == 1
-
-
-async def test_closing_the_protocols_descriptors() -> None:
-    async with scene(careless()) as seen:
-        error = await outcome(seen.call("closes_descriptors"))
-        assert type(error) is WorkerCrashed
-        assert verdict_of(error).cause in ("exit", "closed")
-        assert await seen.call("echo", 1) == 1
-        assert seen.replica()["restarts"] == 1

@@ -53,18 +53,22 @@ def serve(fault: str) -> None:
 
 
 def write_before_reading(wire: Wire) -> None:
-    """Answers each request with 8 MiB, and reads the rest of it only after that."""
+    """Answers each `go` with 8 MiB, and reads the rest of it only after that."""
     while len(head := wire.read(4)) == 4:
         (length,) = struct.unpack(">I", head)
         start = wire.read(min(length, 64))
         unpacker: Any = msgpack.Unpacker()
         unpacker.feed(start)
         unpacker.read_array_header()
-        if unpacker.unpack() == 0:
-            number, method = unpacker.unpack(), unpacker.unpack()
+        kind, number = unpacker.unpack(), unpacker.unpack()
+        if kind == 0 and unpacker.unpack() == "go":
             wire.note("writes-before-reading")
-            wire.answer(number, None if method == "$/ping" else bytes(BODY))
-        wire.read(length - len(start))
+            wire.answer(number, bytes(BODY))
+            wire.read(length - len(start))
+        else:
+            message = msgpack.unpackb(start + wire.read(length - len(start)))
+            if kind == 0:
+                wire.answer(number, message[3][0] if message[3] else None)
 
 
 def main() -> None:
