@@ -35,7 +35,10 @@ class EventLog:
         event.update((key, value) for key, value in fields.items() if value is not None)
         self.recent.append(event)
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception as error:  # the listener's own; what happens here goes on
+                _blame(error)
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Calls `listener` with each event from now on; the function that is returned ends that."""
@@ -75,3 +78,8 @@ class EventLog:
         self._closed = True
         for arrived in self._followers:
             arrived.set()
+
+
+def _blame(error: Exception) -> None:
+    context = {"message": "a listener of mlports' events failed", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)

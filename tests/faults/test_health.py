@@ -288,10 +288,25 @@ async def test_one_that_grows_too_large_finishes_what_it_is_at(tmp_path: Path) -
 
 
 @LINUX
+async def test_one_that_is_too_large_and_worn_out_as_well(tmp_path: Path) -> None:
+    """Its replacement takes over from one that gets no more calls already."""
+    command = worker(tmp_path, concurrency=4)
+    async with scene(command, memory_limit=128 << 20, max_requests=4, replicas=1) as seen:
+        at_work = seen.call("sleep_well", 4.0)
+        soon_done = [seen.call("sleep_well", 2.0), seen.call("sleep_well", 2.0)]
+        await seen.call("grows", 110)
+        await until(lambda: seen.replica()["state"] == "draining", "it is drained")
+        assert await asyncio.gather(*soon_done) == [2.0, 2.0]
+        assert await seen.call("echo", 1) == 1
+        assert await at_work == 4.0
+        await until(lambda: seen.orch.status()["services"]["faulty"]["state"] == "up", "it is up")
+
+
+@LINUX
 async def test_one_that_is_far_too_large_is_killed(tmp_path: Path) -> None:
     async with scene(worker(tmp_path, concurrency=2), memory_limit=128 << 20) as seen:
         at_work = outcome(seen.call("sleep_well", 600))
-        await seen.call("grows", 300)
+        await outcome(seen.call("grows", 300))  # it may be looked at before it is through with that
         error = await at_work
         assert type(error) is WorkerCrashed
         assert verdict_of(error).cause == "memory_limit"
@@ -381,3 +396,39 @@ async def test_a_crash_while_the_replacement_starts(tmp_path: Path) -> None:
         assert await seen.call("echo", 2) == 2
         assert len(seen.deaths()) == 1
         await until(lambda: seen.replica()["state"] == "ready", "it is restarted")
+
+
+async def test_a_new_worker_has_an_age_of_its_own(tmp_path: Path) -> None:
+    """What its predecessor would have been replaced for is no reason to replace it."""
+    async with scene(worker(tmp_path, concurrency=2), max_requests=5, max_age=2.0) as seen:
+        at_work = seen.call("sleep_well", 2.5)
+        for _ in range(5):
+            await seen.call("echo", 1)
+        await seen.until("ready", 2)
+        recycled = time.monotonic()
+        await seen.until("recycling", 2)
+        assert time.monotonic() - recycled > 1.7
+        assert await at_work == 2.5
+
+
+async def test_a_crash_while_the_one_that_was_replaced_is_still_at_work(tmp_path: Path) -> None:
+    """Its successor is started again at once, and its call is not lost."""
+    async with scene(worker(tmp_path), max_age=0.5) as seen:
+        at_work = seen.call("sleep", 3.0)
+        await seen.until("ready", 2)
+        os.kill(await seen.call("pid"), signal.SIGKILL)
+        await seen.until("restarting")
+        assert await seen.call("echo", 1) == 1
+        assert not at_work.done()
+        assert await at_work == 3.0
+
+
+async def test_a_stop_while_the_one_that_was_replaced_is_still_at_work(tmp_path: Path) -> None:
+    async with scene(worker(tmp_path), max_age=0.5, shutdown=0.3) as seen:
+        at_work = outcome(seen.call("sleep", 600))
+        await seen.until("ready", 2)
+        os.kill(await seen.call("pid"), signal.SIGKILL)
+        await seen.until("restarting")
+        seen.stopped = True
+        await seen.orch.stop()
+        assert type(await at_work) is WorkerCrashed

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from mlports import (
     BackoffConfig,
     Config,
+    NotRunning,
     Orchestrator,
     ProgramConfig,
     ServiceConfig,
@@ -295,8 +297,135 @@ async def test_simple_one_for_one() -> None:
         await seen.until("ready", "a/1", 2)
         assert isinstance(await handle.start_child(), supervision.ChildStarted)
         assert (await handle.count_children()).active == 3
+        await until(lambda: len(seen.said("ready")) == 5, "the third is ready")
+        assert [r["state"] for r in seen.orch.status()["services"]["a"]["replicas"]] == ["ready"] * 3
         assert len(seen.orch.status()["services"]["a"]["replicas"]) == 3
         assert await handle.terminate_child("a/0") == supervision.Done()
         assert await handle.terminate_child("a/0") == supervision.NotFound()
         assert await handle.restart_child("a/0") == supervision.SimpleOneForOne()
         assert await seen.orch.call("a.tick", 5) == 5
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_a_simple_one_for_one_numbers_its_children(parallel: bool) -> None:
+    pool = SupervisorConfig(strategy="simple_one_for_one", children=["a"], parallel_start=parallel, intensity=0)
+    async with tree(supervisors={"pool": pool}, service={"a": worker(replicas=2)}) as seen:
+        handle = seen.orch.supervisor("pool")
+        await asyncio.gather(*(handle.start_child() for _ in range(3)))
+        assert [replica["replica"] for replica in seen.orch.status()["services"]["a"]["replicas"]] == [0, 1, 2, 3, 4]
+        seen.kill("a")
+        await seen.until("gave_up", "pool")
+        (told,) = [event["text"] for event in seen.events if event["event"] == "gave_up" and "supervisor" in event]
+        assert "the last: worker a/0 (pid " in told
+
+
+async def test_stopping_in_the_middle_of_a_restart_of_several(tmp_path: Path) -> None:
+    """What is not started yet is not started any more, and so not waited for."""
+    held = tmp_path / "held"
+    code = f"[ -e '{held}' ] && exec sleep 600; exec '{sys.executable}' '{NEIGHBOUR}'"
+    lingers = [sys.executable, "-c", "import subprocess, sys, time; subprocess.run(sys.argv[1:]); time.sleep(0.3)"]
+    services = {
+        "a": ServiceConfig(command=["/bin/sh", "-c", code], start_timeout=600),
+        "b": ServiceConfig(command=[*lingers, *WORKER]),
+    }
+    async with tree(supervisor=SupervisorConfig(strategy="one_for_all"), service=services) as seen:
+        held.touch()
+        seen.kill("a")
+        await until(
+            lambda: seen.orch.status()["services"]["b"]["replicas"][0]["state"] == "stopping", "b is asked to stop"
+        )
+        async with asyncio.timeout(5):
+            await seen.orch.stop()
+    assert seen.said("starting") == ["starting a/0", "starting b/0"]
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_a_service_below_a_supervisor_that_was_stopped_is_down(parallel: bool) -> None:
+    root = SupervisorConfig(children=["below"], parallel_start=parallel)
+    below = SupervisorConfig(children=["a"])
+    async with tree(supervisor=root, supervisors={"below": below}, service={"a": worker(), "b": worker()}) as seen:
+        assert await seen.orch.supervisor().terminate_child("below") == supervision.Done()
+        error = (await asyncio.gather(seen.orch.call("a.tick", 1), return_exceptions=True))[0]
+        assert type(error) is ServiceDown
+        assert "supervisor below was stopped" in str(error)
+        assert await seen.orch.supervisor().restart_child("below") == supervision.ChildStarted("below")
+        assert await seen.orch.call("a.tick", 1) == 1
+
+
+async def test_stopping_a_supervisor_that_pauses_before_its_restart() -> None:
+    backoff = BackoffConfig(initial=600.0, factor=1.0, max=600.0, jitter=0.0, reset=600.0)
+    for shutdown in ("infinity", 0):
+        root = SupervisorConfig(children=["below"], backoff=backoff)
+        below = SupervisorConfig(children=["a"], intensity=0, shutdown=shutdown)
+        async with tree(supervisor=root, supervisors={"below": below}, service={"a": worker(), "b": worker()}) as seen:
+            seen.kill("a")
+            await seen.until("restarting", "below")
+            assert seen.orch.status()["services"]["a"]["state"] == "starting"
+            asked = asyncio.ensure_future(seen.orch.supervisor("below").which_children())
+            await asyncio.sleep(0)
+            assert await seen.orch.supervisor().terminate_child("below") == supervision.Done()
+            with pytest.raises(NotRunning, match="supervisor below does not run"):
+                await asked
+            assert seen.orch.status()["services"]["a"]["state"] == "down"
+
+
+async def test_a_transient_supervisor_that_is_restarted_with_others_is_not_given_up() -> None:
+    root = SupervisorConfig(strategy="one_for_all", children=["below", "b"])
+    below = SupervisorConfig(children=["a"], restart="transient")
+    async with tree(supervisor=root, supervisors={"below": below}, service={"a": worker(), "b": worker()}) as seen:
+        seen.kill("b")
+        await seen.until("died", "b/0")
+        assert await seen.orch.call("a.tick", 1) == 1
+        await seen.until("ready", "b/0", 2)
+        assert seen.said("gave_up") == []
+
+
+async def test_a_program_can_be_added_again() -> None:
+    async with tree(service={"a": worker()}) as seen:
+        root = seen.orch.supervisor()
+        for _ in range(2):
+            assert isinstance(await root.start_child("p", ProgramConfig(command=SLEEPER)), supervision.ChildStarted)
+            await root.terminate_child("p")
+            assert await root.delete_child("p") == supervision.Done()
+            assert "p" not in seen.orch.status()["programs"]
+        for count in (1, 2):
+            once = ProgramConfig(command=["true"], restart="temporary")
+            assert isinstance(await root.start_child("once", once), supervision.ChildStarted)
+            await seen.until("died", "once", count)
+
+
+async def test_a_program_is_asked_once_to_stop() -> None:
+    """To many programs a second SIGTERM says that they are to end at once."""
+    code = (
+        "import signal, time\n"
+        "told = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (told.append(1), print('told', flush=True)))\n"
+        "print('at work', flush=True)\n"
+        "while not told: time.sleep(0.01)\n"
+        "time.sleep(0.5)"
+    )
+    programs = {"slow": ProgramConfig(command=[sys.executable, "-c", code]), "quick": ProgramConfig(command=SLEEPER)}
+    async with tree(program=programs) as seen:
+        await until(lambda: [event.get("text") for event in seen.events].count("at work") == 2, "both are at work")
+    assert [event.get("text") for event in seen.events].count("told") == 1
+
+
+async def test_a_listener_that_fails() -> None:
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    async with tree(service={"a": worker()}) as seen:
+
+        def fails(event: dict[str, Any]) -> None:
+            raise RuntimeError(event["event"])
+
+        seen.orch.event_log.listen(fails)
+        seen.kill("a")
+        await seen.until("ready", "a/0", 2)
+        assert await seen.orch.call("a.tick", 1) == 1
+    assert {str(context["message"]) for context in failures} == {"a listener of mlports' events failed"}
+
+
+async def test_a_command_that_cannot_be_passed_on() -> None:
+    orch = Orchestrator(services={"a": ServiceConfig(command=[*WORKER, "\ud800"])})
+    with pytest.raises(StartFailed, match=r"cannot start .*surrogates not allowed"):
+        await orch.start()

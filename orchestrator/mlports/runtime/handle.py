@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlports.core.supervision import ChildId, Children, ChildStarted, Counts, Result
-from mlports.core.supervision.api import AlreadyStarted, NotFound
+from mlports.core.supervision.api import AlreadyStarted, Done, Instruction, NotFound, SupervisorEnded
 from mlports.errors import NotRunning
 from mlports.runtime.life import Life
 from mlports.runtime.supervisor import SupervisorLife
@@ -38,14 +40,14 @@ class SupervisorHandle:
     async def which_children(self) -> Children:
         """The children, the last started first."""
         life = self._life()
-        result = await life.ask_about(life.machine.which_children)
+        result = await self._ask(life, life.machine.which_children)
         assert isinstance(result, Children)
         return Children(tuple(replace(info, child=_pid(info.child)) for info in result.children))
 
     async def count_children(self) -> Counts:
         """How many specifications, running children, supervisors and workers there are."""
         life = self._life()
-        result = await life.ask_about(life.machine.count_children)
+        result = await self._ask(life, life.machine.count_children)
         assert isinstance(result, Counts)
         return result
 
@@ -58,38 +60,57 @@ class SupervisorHandle:
         if name is None or program is None:
             if life.branch.flags.strategy != "simple_one_for_one" or name is not None or program is not None:
                 raise TypeError("start_child takes a name and a ProgramConfig, and nothing for a simple_one_for_one")
-            return _told(await life.ask_about(life.machine.start_child, (self._tree.next_instance(life),)))
+            return _told(await self._ask(life, life.machine.start_child, (life.next_instance(),)))
         spec = self._tree.new_program(name, program)
-        result = await life.ask_about(life.machine.start_child, spec)
-        if not isinstance(result, ChildStarted | AlreadyStarted):
-            self._tree.forget_program(name)
+        started = False
+        try:
+            result = await self._ask(life, life.machine.start_child, spec)
+            started = isinstance(result, ChildStarted | AlreadyStarted)
+        except asyncio.CancelledError:  # it is started when its turn comes
+            started = True
+            raise
+        finally:
+            if not started:
+                self._tree.forget_program(name)
         return _told(result)
 
     async def restart_child(self, child: ChildId) -> Result:
         """Starts a child again that is stopped: `ChildStarted`, `Running`, `Restarting`, `NotFound`, `StartError`."""
         life = self._life()
-        return _told(await life.ask_about(life.machine.restart_child, child))
+        return _told(await self._ask(life, life.machine.restart_child, child))
 
     async def terminate_child(self, child: ChildId) -> Result:
         """Stops a child, until it is restarted by a call or with others: `Done`, or `NotFound`."""
         life = self._life()
         if life.branch.flags.strategy != "simple_one_for_one":
-            return await life.ask_about(life.machine.terminate_child, child)
+            return await self._ask(life, life.machine.terminate_child, child)
         running = life.running(child)
         if running is None:
             return NotFound()
-        return await life.ask_about(life.machine.terminate_child, running, True)
+        return await self._ask(life, life.machine.terminate_child, running, True)
 
     async def delete_child(self, child: ChildId) -> Result:
         """Forgets a child that is stopped: `Done`, `Running`, `Restarting`, `NotFound`."""
         life = self._life()
-        return await life.ask_about(life.machine.delete_child, child)
+        result = await self._ask(life, life.machine.delete_child, child)
+        if isinstance(result, Done):
+            self._tree.forget_program(str(child))
+        return result
 
     def _life(self) -> SupervisorLife:
         life = self._tree.supervisors.get(self._name)
         if life is None or life.ended.done():
-            raise NotRunning(f"supervisor {self._name} does not run: its own supervisor may start it again")
+            raise self._not_running()
         return life
+
+    async def _ask(self, life: SupervisorLife, method: Callable[..., list[Instruction]], *args: object) -> Result:
+        result = await life.ask_about(method, *args)
+        if isinstance(result, SupervisorEnded):
+            raise self._not_running()
+        return result
+
+    def _not_running(self) -> NotRunning:
+        return NotRunning(f"supervisor {self._name} does not run: its own supervisor may start it again")
 
 
 def _told(result: Result) -> Result:

@@ -25,8 +25,9 @@ class Lane:
         self.on_worn: Callable[[], None] | None = None
 
     def retire(self, on_empty: Callable[[], None]) -> None:
-        """No more requests; `on_empty` at once if it holds none."""
+        """No more requests; `on_empty`, in the place of an earlier one, at once if it holds none."""
         self.retired = True
+        self.worn_at = _NEVER
         if self.window.in_flight:
             self.on_empty = on_empty
         else:

@@ -83,8 +83,8 @@ class Orchestrator:
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
         self._tree = self._plant()
-        self._guard.start()
         try:
+            self._guard.start()
             self._tree.start()
             await self._tree.settled
         except BaseException:

@@ -6,11 +6,13 @@ import errno
 import os
 import re
 import signal
+import time
 from collections.abc import Iterable
 
 from mlports.core.verdict import Cause, describe_status
 from mlports.runtime.memory import oom_kills
 
+_FRESH = 1.0  # seconds
 _RECORD = 8192  # bytes; the kernel's log gives a record for each read
 _KILLED = re.compile(r"(?P<group>Memory cgroup out|Out) of memory: Killed process (?P<pid>\d+) .*")
 _FIGURE = re.compile(r"(total-vm|anon-rss):(\d+)kB")
@@ -20,25 +22,40 @@ class _OutOfMemory:
     """Looks at the kernel's count of such deaths, and in its log, if this user may read that."""
 
     def __init__(self) -> None:
-        self._seen = oom_kills()
+        self._kills = oom_kills()
+        self._looked_at = time.monotonic()
 
-    def killed(self, pid: int) -> tuple[bool | None, str]:
+    def count(self) -> int | None:
+        now = time.monotonic()
+        if now - self._looked_at > _FRESH:
+            self._kills, self._looked_at = oom_kills(), now
+        return self._kills
+
+    def killed(self, pid: int, before: int | None) -> tuple[bool | None, str]:
         """Of a process that SIGKILL has just ended: whether that was it, None if nobody knows; and the figures."""
         kills = oom_kills()
-        if kills is None:
+        if kills is None or before is None:
             return None, ""
-        if kills == self._seen:
+        if kills == before:
             return False, ""
-        self._seen = kills
         log = _kernel_log()
         if log is None:
-            return True, "the kernel's log, which has the figures, may not be read"
+            count = f"{kills - before} process{'es' if kills - before > 1 else ''}"
+            return True, f"since its start it has killed {count} for that; its log, with the figures, may not be read"
         return killed_by_kernel(log, pid)
 
 
-def cause_of(pid: int, status: int) -> tuple[Cause, str, str]:
-    """Why a process that ended by itself did: the cause, what its status says, and the figures if it was for memory."""
-    starved, figures = _OUT_OF_MEMORY.killed(pid) if status == -signal.SIGKILL else (False, "")
+def kills_so_far() -> int | None:
+    """The kernel's count of such deaths, to be kept from a process's start; at most a second old."""
+    return _OUT_OF_MEMORY.count()
+
+
+def cause_of(pid: int, status: int, kills: int | None) -> tuple[Cause, str, str]:
+    """Why a process that ended by itself did: the cause, what its status says, and the figures if it was for memory.
+
+    `kills` is `kills_so_far()` at its start.
+    """
+    starved, figures = _OUT_OF_MEMORY.killed(pid, kills) if status == -signal.SIGKILL else (False, "")
     cause: Cause = "out_of_memory" if starved else "exit" if status >= 0 else "signal"
     return cause, describe_status(status, starved), figures
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from weakref import ReferenceType, ref
 
 from mlports.runtime.call import Sent
 from mlports.runtime.port import Port
@@ -19,13 +20,14 @@ class Overdue:
     def __init__(self, grace: float | None) -> None:
         self._grace = grace
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[float, Port, Sent]] = deque()  # in the order of their times
+        # In the order of their times. Neither a call nor a dead port is kept alive by it.
+        self._waiting: deque[tuple[float, ReferenceType[Port], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, port: Port, sent: Sent) -> None:
         """The worker was told that nobody waits for this request's answer."""
         if self._grace is not None:
-            self._waiting.append((time.monotonic() + self._grace, port, sent))
+            self._waiting.append((time.monotonic() + self._grace, ref(port), sent.number))
             if self._timer is None:
                 self._set_timer()
 
@@ -43,11 +45,13 @@ class Overdue:
         self._timer = None
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now:
-            _, port, sent = self._waiting.popleft()
-            if port.state != "ready" or port.session.asked.get(sent.number) is not sent:
+            _, reference, number = self._waiting.popleft()
+            port = reference()
+            sent = None if port is None or port.state != "ready" else port.session.asked.get(number)
+            if port is None or sent is None:
                 continue
             if _may_wait_its_turn(port, sent):
-                self._waiting.append((now + (self._grace or 0.0), port, sent))
+                self._waiting.append((now + (self._grace or 0.0), reference, number))
             else:
                 what = f"was at {sent.calls[0].method} for {now - sent.at:.3g} s"
                 told = f"and still {self._grace:g} s after it was told that nobody waits for the answer (grace)"

@@ -24,7 +24,8 @@ from typing import Any, Literal, Protocol
 
 from mlports.core.stacks import stacks_in
 from mlports.core.verdict import Cause, Verdict
-from mlports.runtime.out_of_memory import cause_of
+from mlports.runtime.call import Sent
+from mlports.runtime.out_of_memory import cause_of, kills_so_far
 from mlports.runtime.process import Process
 from mlports_protocol import (
     Answered,
@@ -141,6 +142,7 @@ class Port:
             command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit
         )
         self.pid = self._process.pid
+        self._kills = kills_so_far()
         self._loop.add_reader(self._process.read_fd, self._on_readable)
         self._timers.append(self._loop.call_later(start_timeout, self._on_start_timeout, start_timeout))
         self.send(self.session.hello(service, replica, config, FEATURES))
@@ -233,6 +235,7 @@ class Port:
             out.clear()
             self._process.close_write()
             self._writer_added = False
+            self.queued += _HIGH_WATER  # it takes no more requests, and what is asked of it all the same never leaves
             self._expect_exit("closed its stdin and went on running")
             return
         else:
@@ -464,7 +467,7 @@ class Port:
         self._process.close_read()
         cause, detail, offending = self._doom or self._own_end(status)
         asked = self.session.asked
-        calls = [number for number in sorted(asked) if type(asked[number]) is not Probe and asked[number] is not None]
+        calls = [number for number in sorted(asked) if type(asked[number]) is Sent]
         verdict = Verdict(
             self.service,
             self.replica,
@@ -475,7 +478,7 @@ class Port:
             self.uptime,
             self._was_ready,
             self.restarts,
-            tuple(calls),
+            tuple(number for number in calls if asked[number].end <= self.written),
             tuple(self._process.stderr_tail) if self._dump is None else self._last_words,
             offending,
             stacks_in(self._dump or ()),
@@ -490,7 +493,7 @@ class Port:
         offending = b"" if self._cut is None else self._cut.offending
         if status == 0 and fault:
             return "protocol", f"broke the protocol: {fault}", offending
-        cause, text, figures = cause_of(self.pid, status)
+        cause, text, figures = cause_of(self.pid, status, self._kills)
         told = "; ".join(part for part in (figures, fault) if part)
         return cause, f"{text} ({told})" if told else text, offending
 

@@ -216,10 +216,12 @@ def _spawn(
             env=env,
             start_new_session=True,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         for descriptor in opened:
             os.close(descriptor)
-        raise SpawnFailed(_why_not(command, cwd, error)) from error
+        # A ValueError: there is a character in it that cannot be passed on.
+        told = _why_not(command, cwd, error) if isinstance(error, OSError) else f"cannot start {command[0]!r}: {error}"
+        raise SpawnFailed(told) from error
     for descriptor in {child_in, child_out, child_err}:
         os.close(descriptor)
     for descriptor in (ours_in, ours_out, ours_err):

@@ -15,7 +15,7 @@ from mlports.core.supervision.specs import Shutdown
 from mlports.core.verdict import Verdict
 from mlports.runtime.guard import Guard
 from mlports.runtime.life import Ending, LifeOwner
-from mlports.runtime.out_of_memory import cause_of
+from mlports.runtime.out_of_memory import cause_of, kills_so_far
 from mlports.runtime.process import Process, SpawnFailed, resolve
 from mlports.telemetry import EventLog
 
@@ -60,6 +60,7 @@ class ProgramLife:
         self._process: Process | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asked: str | None = None
+        self._kills: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -86,14 +87,15 @@ class ProgramLife:
         self.program.lives.append(self)
 
     def ask(self, why: str, within: Shutdown | None = None) -> None:
-        self._asked = self._asked or why
+        again, self._asked = self._asked is not None, self._asked or why
         if self._process is None:
             self._give_up_pause("shutdown")
         elif within == "brutal_kill":
             self._process.signal_group(signal.SIGKILL)
         else:
-            self._process.signal_group(signal.SIGTERM)
-            if isinstance(within, int):
+            if not again:  # many programs take a second SIGTERM for an order to end at once
+                self._process.signal_group(signal.SIGTERM)
+            if isinstance(within, int) and self._timer is None:
                 self._kill_after(within / 1000)
 
     def kill(self, why: str) -> None:
@@ -136,6 +138,7 @@ class ProgramLife:
         except SpawnFailed as error:
             self._tell_death(Verdict(program.name, None, None, "spawn", str(error), time=time.time()))
             raise
+        self._kills = kills_so_far()
         program.guard.add(self._process.pid)
         # Later, because it is not yet known to its owner.
         self._loop.call_soon(self._come_up)
@@ -154,7 +157,7 @@ class ProgramLife:
         if self._timer is not None:
             self._timer.cancel()
         self.program.guard.remove(process.pid)
-        cause, told, figures = cause_of(process.pid, status)
+        cause, told, figures = cause_of(process.pid, status, self._kills)
         told += f" ({figures})" if figures else ""
         verdict = Verdict(
             self.program.name,

@@ -47,6 +47,7 @@ class Replica:
         self._ports: set[Port] = set()  # all that are alive
         self._asked: str | None = None
         self._ending: Ending | None = None  # its own, as soon as it is known
+        self._is_gone = False
         self._why_replaced = ""
         self._limits = RecyclingLimits(service.config.max_requests, service.config.max_age)
         self._share = random.random()
@@ -135,14 +136,18 @@ class Replica:
             self._ending = Ending(
                 _reason(verdict), str(verdict), verdict.ready, verdict.uptime, verdict.cause == "stopped"
             )
+            # One that was replaced may take long with what it is still at: nobody is to wait for that.
+            leaving = {port for port in self._ports if port is not self.successor}
+            self._ports -= leaving
+            self.service.leaving |= leaving
             if self.successor is not None:
                 self.successor.kill("the worker that it was to replace has died")
         elif port is self.successor:
             self.successor = None
             self.service.on_recycled(self)
             if self._ending is None and self._asked is None:
-                self._timer = self._loop.call_later(_TRY_AGAIN, self._wear_out, self._why_replaced)
-        if self._ending is not None and not self._ports:
+                self._try_again()
+        if self._ending is not None and not self._ports and not self._is_gone:
             self._gone(self._ending)
 
     # -- its start
@@ -189,6 +194,7 @@ class Replica:
     # -- recycling
 
     def _watch_wear(self, port: Port) -> None:
+        self._cancel_timer()  # of the one before
         age = brought_forward(self._limits, self._share).max_age
         if age is not None:
             self._timer = self._loop.call_later(age, self._on_age)
@@ -225,9 +231,13 @@ class Replica:
             self.successor = self._spawn()
         except SpawnFailed as error:
             self.service.tell_unspawned(self.number, error)
-            self._timer = self._loop.call_later(_TRY_AGAIN, self._wear_out, self._why_replaced)
+            self._try_again()
             return False
         return True
+
+    def _try_again(self) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(_TRY_AGAIN, self._wear_out, self._why_replaced)
 
     def _take_over(self, port: Port) -> None:
         old, self.port, self.successor = self.port, port, None
@@ -253,6 +263,7 @@ class Replica:
         self.service.drain(self, port, lambda: port.fail("memory_limit", detail))
 
     def _gone(self, ending: Ending) -> None:
+        self._is_gone = True
         self.service.on_gone(self)
         self._owner.on_gone(self, ending)
 

@@ -60,6 +60,8 @@ class Service:
         self._restarts: dict[int, int] = {}  # of each replica that was ever started
         self._standby: list[Replica] = []  # up, and not in use; the longest waiting first
         self.promoted = False  # one that stood by took the place of the last that died
+        self.leaving: set[Port] = set()  # replaced, still at something, and nobody's child any more
+        self._all_left: asyncio.Future[None] | None = None
         self._recycling: Replica | None = None
         self._worn: deque[Replica] = deque()  # those that are to be recycled
         self._directory = directory
@@ -173,15 +175,20 @@ class Service:
         """A replica is up: it is used if there are too few, and stands by if there are enough."""
         if self._closing:
             return
-        if len(self.dispatcher.ready) < self.config.replicas:
+        if len(self.dispatcher.ready) < self._wanted:
             self.dispatcher.add(port)
         else:
             self._standby.append(replica)
 
+    @property
+    def _wanted(self) -> int:
+        """How many are to be in use; a simple_one_for_one may have more of them than at first."""
+        return max(self.config.replicas, len(self.replicas) - self.config.standby)
+
     def _replace_used(self) -> None:
         """One that was in use is not any more: one that stands by takes its place."""
         self.promoted = False
-        while self._standby and len(self.dispatcher.ready) < self.config.replicas and not self._closing:
+        while self._standby and len(self.dispatcher.ready) < self._wanted and not self._closing:
             replica = self._standby.pop(0)
             if replica.port is not None and replica.port.state == "ready":
                 self.tell(replica.number, "promoted", "it stood by, and takes the place of one that is gone")
@@ -190,12 +197,16 @@ class Service:
 
     def replace(self, replica: Replica, old: Port, new: Port, stop_old: Callable[[], None]) -> None:
         """A recycled replica's new process takes the old one's place; `stop_old` when that has nothing left to do."""
-        if old in self.dispatcher.lanes:
+        lane = self.dispatcher.lanes.get(old)
+        if lane is None:
+            stop_old()
+        elif lane.retired:  # it is drained because it is too large, and one that stood by may have its place
+            self.take_in(replica, new)
+            lane.retire(stop_old)
+        else:
             if not self._closing:
                 self.dispatcher.add(new)
             self.dispatcher.retire(old, stop_old)
-        else:
-            stop_old()
 
     def drain(self, replica: Replica, port: Port, then: Callable[[], None]) -> None:
         """Gives a worker nothing more to do; `then` when it has nothing left."""
@@ -211,6 +222,9 @@ class Service:
     def on_dead(self, replica: Replica, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> Verdict:
         """A process is gone: what it was at is sent again, or fails. The verdict, with all that is known of it."""
         self._guard.remove(port.pid)
+        self.leaving.discard(port)
+        if self._all_left is not None and not self.leaving and not self._all_left.done():
+            self._all_left.set_result(None)
         group = self._groups.pop(port, None)
         if group is not None:
             if group.oom_kills() and verdict.cause in ("signal", "out_of_memory"):
@@ -308,6 +322,29 @@ class Service:
         """Takes no more calls, for good; those that wait fail, those that a worker is at may finish."""
         self._closing = True
         self.dispatcher.close(self._down or "it is being stopped")
+        shutdown = self.config.shutdown
+        for port in list(self.leaving):
+            if shutdown == "brutal_kill":
+                port.kill("it is being stopped")
+            else:
+                port.ask("it is being stopped", shutdown if isinstance(shutdown, float | int) else None)
+
+    async def left(self) -> None:
+        """Returns when those are gone too that were replaced. Cancelled, it kills them first."""
+        if not self.leaving:
+            return
+        self._all_left = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.shield(self._all_left)
+        except asyncio.CancelledError:
+            self.kill_leaving()
+            await self._all_left
+            raise
+
+    def kill_leaving(self) -> None:
+        """Kills those that were replaced."""
+        for port in self.leaving:
+            port.kill("it was killed")
 
     def end(self) -> None:
         """The last replica is gone."""

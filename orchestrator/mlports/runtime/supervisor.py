@@ -11,6 +11,7 @@ for the first time, one that does not ends the supervisor, as with OTP. They are
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections import deque
@@ -64,8 +65,8 @@ class SupervisorLife:
         self._lives: dict[Life, ChildId] = {}
         self._running: dict[ChildId, Life] = {}  # the last life of each child that has one
         self._launching: Life | None = None
-        self._first: set[Life] = set()  # set off together, and not up yet
-        self._initial: set[ChildId] = set()  # those of a simple_one_for_one that it has from the start, not set off yet
+        self._first: set[Life] = set()  # set off at first, and not up yet
+        self._wanted: set[ChildId] = set()  # those of a simple_one_for_one that are still to be set off
         self._apart: set[Life] = set()  # those whose failure to start is their own affair
         self._waits_again: set[ChildId] = set()
         self._lost: set[ChildId] = set()  # have ended, and it is not known yet whether for good
@@ -102,8 +103,9 @@ class SupervisorLife:
         if self._why_asked is not None or self.ended.done():
             return
         self._why_asked = why
-        if self._pause_timer is not None:
-            self._pause_timer.cancel()
+        if self._machine.phase == "new":  # it pauses, or never was started
+            if self._pause_timer is not None:
+                self._pause_timer.cancel()
             self._loop.call_soon(self._end, "shutdown")
             return
         if self._launching is not None:
@@ -152,6 +154,15 @@ class SupervisorLife:
         """The life of this child, if it runs or is being started."""
         return self._running.get(child)
 
+    def next_instance(self) -> int:
+        """The number of one child more of a simple_one_for_one, which is taken from now on."""
+        name, number = self.branch.specs[0].id, 0
+        taken = {*self._running, *self._waits_again, *self._lost, *self._wanted}
+        while f"{name}/{number}" in taken:
+            number += 1
+        self._wanted.add(f"{name}/{number}")
+        return number
+
     @property
     def machine(self) -> Supervisor:
         """What decides."""
@@ -160,12 +171,12 @@ class SupervisorLife:
     @property
     def is_up(self) -> bool:
         """Whether all its children have come up, or will not."""
-        return self._up and not self._first and not self._initial
+        return self._up and not self._first and not self._wanted
 
     @property
     def is_ending(self) -> bool:
         """Whether it has given up, was asked to stop or was killed, and stops what it has; or is through with that."""
-        return self._killed or self._machine.ending
+        return self._killed or self._machine.ending or self.ended.done()
 
     def expects(self, child: ChildId) -> bool:
         """Whether this child runs, or may be started again without a further event."""
@@ -175,9 +186,13 @@ class SupervisorLife:
         return undecided or child in self._running or child in self._waits_again
 
     def will_restart(self, child: ChildId) -> bool:
-        """Whether this child, a supervisor that gives up, will be started again: one that is permanent is."""
-        permanent = any(spec.id == child and spec.restart == "permanent" for spec in self.branch.specs)
-        return permanent or (self.expects(child) and child not in self._running)
+        """Whether this child, a supervisor that ends or has ended, may be started again without a further event."""
+        life = self._running.get(child)
+        is_first = life is not None and life is self._launching and life not in self._apart
+        if life is None or is_first or self._machine.phase == "stopping":
+            return self.expects(child)
+        # It gives up by itself.
+        return any(spec.id == child and spec.restart == "permanent" for spec in self.branch.specs)
 
     def expects_replicas(self, service: str) -> bool:
         """Whether a replica of this service runs, or may be started again without a further event."""
@@ -195,11 +210,12 @@ class SupervisorLife:
     # -- what its children tell
 
     def on_up(self, life: Life) -> None:
+        first = life in self._first
+        self._first.discard(life)
         if life is self._launching:
             self._launching = None
             self.tell(self._machine.started, life)
-        elif life in self._first:
-            self._first.discard(life)
+        elif first:
             self._come_up()
 
     def on_gone(self, life: Life, ending: Ending) -> None:
@@ -244,6 +260,9 @@ class SupervisorLife:
         if self._working:
             return
         self._working = True
+        # Of a thousand children that are started in a row nothing is garbage: the collector would look in vain.
+        collecting = gc.isenabled()
+        gc.disable()
         try:
             while self._inbox:
                 event, args = self._inbox.popleft()
@@ -251,6 +270,8 @@ class SupervisorLife:
                     self._carry_out(instruction)
         finally:
             self._working = False
+            if collecting:
+                gc.enable()
         if self._machine.ending and not self._seen_ending:
             self._seen_ending = True
             self._tell_its_end()
@@ -291,12 +312,16 @@ class SupervisorLife:
             self._up = True
             if self._is_simple:
                 for args in self._tree.instances(self.branch):
-                    self._initial.add(key_of(StartCall("", (self.branch.specs[0].id, *args))))
+                    self._wanted.add(key_of(StartCall("", (self.branch.specs[0].id, *args))))
                     self.tell(self._machine.start_child, None, args)
             self._come_up()
 
     def _launch(self, launch: supervision.Launch) -> None:
         child = key_of(launch.start) if self._is_simple else launch.spec.id
+        if self._why_asked is not None:  # while it was busy: it stops as soon as this start has failed
+            self._wanted.discard(child)
+            self.tell(self._machine.start_failed, "shutdown")
+            return
         pause = self._pause_before(launch.spec.id, child)
         apart = launch.start.target == "service"
         life = self._tree.life(launch.start, self, pause)
@@ -309,8 +334,8 @@ class SupervisorLife:
             self._apart.add(life)
         if not self.branch.parallel:
             self._launching = life
-        elif not self._up or child in self._initial:
-            self._initial.discard(child)
+        if child in self._wanted or (self.branch.parallel and not self._up):
+            self._wanted.discard(child)
             self._first.add(life)
         try:
             life.start()
@@ -351,12 +376,13 @@ class SupervisorLife:
         self.tell(self._machine.try_again, name)
 
     def _report(self, report: supervision.Report) -> None:
-        last = self._last.get(report.child, "")
+        # Those of a simple_one_for_one are reported under their template's name.
+        last = self._last.get(report.child) or next(reversed(self._last.values()), "")
         if report.context == "shutdown":
             flags = self.branch.flags
             limit = f"more than {flags.intensity} restarts within {flags.period} s"
             self.epitaph = f"{limit} (reached_max_restart_intensity); the last: {last}"
-        elif report.context == "start_error" and not self._up:
+        elif report.context == "start_error" and not self._up and self._why_asked is None:
             self.epitaph = f"failed to start child {report.child}: {last}"
             self._start_failed = True
 
@@ -375,6 +401,8 @@ class SupervisorLife:
             self._tree.on_changed()
 
     def _end(self, reason: Reason) -> None:
+        if self.ended.done():  # it was killed in the moment after it was asked
+            return
         self._cancel_timers()
         for answer in self._answers:  # of one that was killed, which answers nothing any more
             if not answer.done():

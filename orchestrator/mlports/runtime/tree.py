@@ -73,9 +73,14 @@ class SupervisionTree:
         self.root.ask(why)
         try:
             await asyncio.shield(self.root.ended)
+            for service in self._services.values():
+                await service.left()
         except asyncio.CancelledError:
             self.root.kill("it was killed")
             await self.root.ended
+            for service in self._services.values():
+                service.kill_leaving()
+                await service.left()
             raise
         finally:
             for service in self._services.values():
@@ -102,23 +107,18 @@ class SupervisionTree:
         self.supervisors[name] = life
         return life
 
-    def next_instance(self, supervisor: SupervisorLife) -> int:
-        """The number of one child more of a simple_one_for_one."""
-        name = supervisor.branch.specs[0].id
-        number = 0
-        while supervisor.running(f"{name}/{number}") is not None:
-            number += 1
-        return number
-
     def new_program(self, name: str, config: ProgramConfig) -> ChildSpec:
         """A program that is not in the configuration. Raises `ValueError` when the name is taken."""
-        if name in self.programs or name in self._services or name in self.branches:
+        known = self.programs.get(name)
+        # Its supervisor has forgotten a temporary one that has ended.
+        is_over = known is None or (known.config.restart == "temporary" and known.restarts >= 0 and not known.lives)
+        if not is_over or name in self._services or name in self.branches:
             raise ValueError(f"there is a child {name!r} already: choose another name")
         self.programs[name] = Program(name, config, self._directory, self._events, self._guard)
         return program_spec(name, config)
 
     def forget_program(self, name: str) -> None:
-        """A program that could not be added."""
+        """A program that could not be added, or was deleted."""
         self.programs.pop(name, None)
 
     def on_changed(self) -> None:
@@ -147,7 +147,7 @@ class SupervisionTree:
         supervisor = self.supervisors.get(name)
         if supervisor is not None and not supervisor.is_ending:
             return None
-        story = supervisor.epitaph if supervisor is not None else ""
+        story = (supervisor.epitaph if supervisor is not None else "") or f"supervisor {name} was stopped"
         if name == ROOT:
             return f"the root supervisor gave up: {story}"
         parent = self.supervisors.get(self._parents[name])
