@@ -24,6 +24,7 @@ class SupervisorHandle:
     Every method waits for its turn, as the supervisor does one thing at a time, and gives OTP's result under a Python
     name: see `mlports.core.supervision`. Children are named by their ids ("digits/0" for a replica, else the name),
     those of a simple_one_for_one too. Where OTP has a pid, this is the operating system's, or a supervisor's name.
+    With `parallel_start` a child counts as started when its process runs; what else becomes of it is told by events.
     Raises `NotRunning` when the supervisor does not run.
     """
 
