@@ -37,7 +37,7 @@ def scrambled(number: int) -> int:
 
 
 def soaked(record: Path, *, pause: float = 0.0, child: bool = False, **settings: Any) -> ServiceConfig:
-    """A service of soaked workers, whose simple calls take `pause` seconds."""
+    """A service of soaked workers; `soaked.py` says what `pause`, in seconds, and `child` are."""
     command = [sys.executable, str(PROGRAM)]
     config = {"record": str(record), "pause": pause, "child": child}
     return ServiceConfig(command=command, config=config, retries=_ALLOWED, **settings)

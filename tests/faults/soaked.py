@@ -1,7 +1,8 @@
 """A worker under load. Every answer is made from the call's number, so that one which belongs to another call is seen.
 
 Its config: `record`, the file in which the calls that may not be repeated write their numbers, 4 bytes each; `pause`,
-how long a simple call takes, in seconds; `child`, whether it has a child that leaves its session and outlives it.
+how long every other 256 simple calls take, in seconds each: quick ones travel together, slow ones alone; `child`,
+whether it has a child that leaves its session and outlives it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def load(config: dict[str, Any]) -> None:
 @worker.method(idempotent=True)
 def scramble(number: int) -> int:
     """Gives each number below 2**32 another one."""
-    if pause:
+    if pause and number // 256 % 2:
         time.sleep(pause)
     return number * 0x9E3779B1 % 2**32
 

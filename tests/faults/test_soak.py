@@ -45,7 +45,7 @@ KINDS = (Port, Replica, Process, Lane, Health, Call, Sent)
 
 
 class Size(NamedTuple):
-    """How many calls there are; and in seconds: how long each takes, all may take, and how often a worker is killed."""
+    """How many calls there are; and in seconds: how long half of them take, all may take, and from kill to kill."""
 
     calls: int
     pause: float
@@ -55,9 +55,9 @@ class Size(NamedTuple):
 
 LONG = [pytest.mark.soak, pytest.mark.timeout(1000)]
 SIZES = [
-    pytest.param(Size(5_000, 0.0003, 30, 0.15), id="short"),
+    pytest.param(Size(5_000, 0.0012, 30, 0.15), id="short"),
     pytest.param(Size(200_000, 0.0, 900, 0.1), id="quick", marks=LONG),
-    pytest.param(Size(200_000, 0.0005, 900, 0.1), id="slow", marks=LONG),
+    pytest.param(Size(200_000, 0.001, 900, 0.1), id="slow", marks=LONG),
 ]
 
 
@@ -290,7 +290,7 @@ async def test_calls_that_may_not_be_repeated(tmp_path: Path, dice: random.Rando
     """Every one is answered or has crashed, and none was run twice."""
     calls = await _soak("once", size, standby, tmp_path / "record", dice)
     runs = _runs(tmp_path / "record")
-    assert max(runs.values()) == 1
+    assert [number for number, count in runs.items() if count > 1] == []
     assert all(number in runs for number, end in enumerate(calls.ends) if end == ord("a"))
     assert set(runs) <= set(range(size.calls))
 
@@ -333,7 +333,7 @@ async def test_everything_at_once(tmp_path: Path, dice: random.Random) -> None:
         assert seen.counts["recycling"] > 10
         assert seen.counts["guard_restarted"] > 10
     runs = _runs(record)
-    assert max(runs.values()) == 1
+    assert [number for number, count in runs.items() if count > 1] == []
     assert all(number in runs for number, end in enumerate(load.answered) if end)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from mlports.core.verdict import describe_status
 from mlports.errors import ScriptFailed, ScriptTimedOut
@@ -86,6 +87,7 @@ def run_script(
     """
     command = script_command(file, arguments)
     began = time.monotonic()
+    interrupts = _HeldInterrupts()
     try:
         process = subprocess.Popen(
             command,
@@ -99,10 +101,12 @@ def run_script(
             errors="backslashreplace",
         )
     except OSError as error:
+        interrupts.release()
         raise ScriptFailed(f"cannot run {command[0]}: {error.strerror or error}") from error
     late = False
     with process:
         try:
+            interrupts.release()
             stdout, stderr = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             late = True
@@ -123,6 +127,30 @@ def run_script(
         told = f"{name} {describe_status(process.returncode)}" + (f"; its last words on stderr:{last}" if last else "")
         raise ScriptFailed(told, process.returncode, stdout, stderr)
     return ScriptResult(tuple(command), process.returncode, stdout, stderr, seconds)
+
+
+class _HeldInterrupts:
+    """Keeps Ctrl-C, from now on, from coming between a program's start and the moment that somebody sees to its end."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._handlers: list[int] = []
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.default_int_handler:
+                    self._handlers.append(number)
+                    signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came = True
+
+    def release(self) -> None:
+        """Lets it through again. Raises `KeyboardInterrupt` if it came meanwhile."""
+        for number in self._handlers:
+            signal.signal(number, signal.default_int_handler)
+        self._handlers.clear()
+        if self._came:
+            raise KeyboardInterrupt
 
 
 def _last_words(process: subprocess.Popen[str]) -> tuple[str, str]:
