@@ -344,9 +344,9 @@ class SupervisorLife:
             return
         if self.branch.parallel:
             self._in_a_row += 1
-            if self._in_a_row % _IN_A_ROW:
+            if not self._up or self._in_a_row % _IN_A_ROW:
                 self.tell(self._machine.started, life)
-            else:  # others have their turn in between
+            else:  # others have their turn in between, once there are any
                 self._loop.call_soon(self.tell, self._machine.started, life)
 
     def _never_began(self, life: Life, error: SpawnFailed) -> None:
