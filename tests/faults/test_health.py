@@ -182,6 +182,17 @@ async def test_one_that_heeds_a_cancel_lives(tmp_path: Path) -> None:
         assert seen.replica()["pid"] == began
 
 
+async def test_one_whose_turn_came_late_has_its_whole_grace(tmp_path: Path) -> None:
+    """It begins with the call that nobody wants any more long after it was told so; the grace counts from then."""
+    (tmp_path / "bare.py").write_text(BARE)
+    async with scene([sys.executable, str(tmp_path / "bare.py")], grace=0.5) as seen:
+        long = seen.call("sleep", 0.9, timeout=None)
+        assert type(await outcome(seen.call("sleep", 0.3, timeout=0.1))) is DeadlineExceeded
+        assert await long == 0.9
+        assert await seen.call("echo", 2) == 2
+        assert seen.replica()["restarts"] == 0
+
+
 async def test_a_long_legal_call_is_left_alone(tmp_path: Path) -> None:
     heartbeat = HeartbeatConfig(interval=0.05, timeout=0.2)
     async with scene(worker(tmp_path), grace=0.05, heartbeat=heartbeat) as seen:

@@ -14,20 +14,22 @@ from mlports.runtime.port import Port
 class Overdue:
     """The requests that were cancelled, or are past their deadline, and are still to be answered.
 
-    A worker has `grace` seconds to answer each, None for as long as it likes; one that does not is said to hang.
+    A worker has `grace` seconds to answer each, None for as long as it likes; one that does not is said to hang. Where
+    others may have kept it from this one, the time counts from when it was last seen that they did not.
     """
 
     def __init__(self, grace: float | None) -> None:
         self._grace = grace
         self._loop = asyncio.get_running_loop()
-        # In the order of their times. Neither a call nor a dead port is kept alive by it.
-        self._waiting: deque[tuple[float, ReferenceType[Port], int]] = deque()
+        # In the order of their times, and whether others came first when it was last looked at. Neither a call nor a
+        # dead port is kept alive by it.
+        self._waiting: deque[tuple[float, ReferenceType[Port], int, bool]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, port: Port, sent: Sent) -> None:
         """The worker was told that nobody waits for this request's answer."""
         if self._grace is not None:
-            self._waiting.append((time.monotonic() + self._grace, ref(port), sent.number))
+            self._waiting.append((time.monotonic() + self._grace, ref(port), sent.number, False))
             if self._timer is None:
                 self._set_timer()
 
@@ -45,13 +47,14 @@ class Overdue:
         self._timer = None
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now:
-            _, reference, number = self._waiting.popleft()
+            _, reference, number, was_behind = self._waiting.popleft()
             port = reference()
             sent = None if port is None or port.state != "ready" else port.session.asked.get(number)
             if port is None or sent is None:
                 continue
-            if _may_wait_its_turn(port, sent):
-                self._waiting.append((now + (self._grace or 0.0), reference, number))
+            is_behind = _may_wait_its_turn(port, sent)
+            if is_behind or was_behind:
+                self._waiting.append((now + (self._grace or 0.0), reference, number, is_behind))
             else:
                 what = f"was at {sent.calls[0].method} for {now - sent.at:.3g} s"
                 told = f"and still {self._grace:g} s after it was told that nobody waits for the answer (grace)"

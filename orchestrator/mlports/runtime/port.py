@@ -387,7 +387,8 @@ class Port:
         """SIGKILL to the worker's whole group, without a word."""
         if self._doom is None:
             self._doom = ("stopped", f"was stopped ({reason})", b"")
-        self.state = "stopping" if self.state != "dead" else "dead"
+        if self.state != "dead":
+            self.state = "stopping"
         self._process.signal_group(signal.SIGKILL)
 
     def fail(self, cause: Cause, detail: str) -> None:
@@ -447,8 +448,7 @@ class Port:
             return
         if self._doom is None:
             self._doom = (cause, detail, offending)
-        if self.state != "stopping":
-            self.state = "stopping"
+        self.state = "stopping"
         self._cancel_timers()
         self._process.close_read()
         self._process.signal_group(signal.SIGKILL)

@@ -104,7 +104,7 @@ class Replica:
             if within == "brutal_kill":
                 port.kill(why)
             else:
-                self._stop_port(port, why, within)
+                port.ask(why, within / 1000 if isinstance(within, int) else None)
 
     def kill(self, why: str) -> None:
         self._cancel_timer()
@@ -116,9 +116,6 @@ class Replica:
                 port.terminate()
             else:
                 port.kill(why)
-
-    def _stop_port(self, port: Port, why: str, within: Shutdown | None) -> None:
-        port.ask(why, within / 1000 if isinstance(within, int) else None)
 
     # -- what its processes report
 
@@ -244,15 +241,7 @@ class Replica:
         assert old is not None
         why = f"it was recycled: {self._why_replaced}"
 
-        def stop_old() -> None:
-            shutdown = self.service.config.shutdown
-            if shutdown == "brutal_kill":
-                old.kill(why)
-            else:
-                within = int(shutdown * 1000) if isinstance(shutdown, float | int) else None
-                self._stop_port(old, why, within)
-
-        self.service.replace(self, old, port, stop_old)
+        self.service.replace(self, old, port, lambda: self.service.stop_replaced(old, why))
         self._watch_wear(port)
         self.service.on_recycled(self)
 

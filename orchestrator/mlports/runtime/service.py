@@ -322,12 +322,16 @@ class Service:
         """Takes no more calls, for good; those that wait fail, those that a worker is at may finish."""
         self._closing = True
         self.dispatcher.close(self._down or "it is being stopped")
-        shutdown = self.config.shutdown
         for port in list(self.leaving):
-            if shutdown == "brutal_kill":
-                port.kill("it is being stopped")
-            else:
-                port.ask("it is being stopped", shutdown if isinstance(shutdown, float | int) else None)
+            self.stop_replaced(port, "it is being stopped")
+
+    def stop_replaced(self, port: Port, why: str) -> None:
+        """Stops a process that is no child any more: no supervisor sees to it that it heeds that."""
+        shutdown = self.config.shutdown
+        if shutdown == "brutal_kill":
+            port.kill(why)
+        else:
+            port.ask(why, None if shutdown == "infinity" else shutdown)
 
     async def left(self) -> None:
         """Returns when those are gone too that were replaced. Cancelled, it kills them first."""
@@ -360,11 +364,6 @@ class Service:
         if self.dispatcher.closed is not None:
             return "stopping"
         return "up" if self.dispatcher.ready else "starting"
-
-    @property
-    def settled(self) -> bool:
-        """Whether all the replicas are up that there are to be, or there will be none."""
-        return self._down is not None or len(self.dispatcher.ready) >= self.config.replicas
 
     def status(self) -> dict[str, Any]:
         """The service's figures, as plain values."""
