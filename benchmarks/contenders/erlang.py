@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -16,10 +14,10 @@ from benchmarks.contenders.contender import (
     SIZES,
     Modes,
     Sample,
-    Unavailable,
     in_flight,
     is_single,
 )
+from benchmarks.contenders.escript import Escript
 
 
 class _ErlangPort:
@@ -33,34 +31,14 @@ class _ErlangPort:
     worker: ClassVar[Path]
 
     def open(self) -> None:
-        escript = shutil.which("escript")
-        if escript is None:
-            raise Unavailable("escript (Erlang) is not on the PATH")
-        self._process = subprocess.Popen(
-            [escript, str(HERE / "port_bench.escript"), self.style, sys.executable, str(self.worker)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self._answer()
-
-    def _answer(self) -> str:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the escript ended with status {self._process.wait()}; its stderr says why")
-        return line
+        self._escript = Escript("port_bench.escript", self.style, sys.executable, str(self.worker))
 
     def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        self._escript.close()
 
     def run(self, payload: str, mode: str, calls: int) -> Sample:
-        assert self._process.stdin
-        self._process.stdin.write(f"{SIZES[payload]} {in_flight(mode)} {calls}\n")
-        count, nanos, p50, p99 = map(int, self._answer().split())
+        self._escript.say(f"{SIZES[payload]} {in_flight(mode)} {calls}")
+        count, nanos, p50, p99 = map(int, self._escript.answer().split())
         if is_single(mode):
             return Sample(count, nanos / 1e9, p50 / 1e3, p99 / 1e3)
         return Sample(count, nanos / 1e9)

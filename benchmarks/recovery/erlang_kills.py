@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import time
 from typing import Any, ClassVar
 
-from benchmarks.contenders.contender import HERE, Unavailable
+from benchmarks.contenders.escript import Escript
 from benchmarks.recovery.subject import PATIENCE, WORKER, Figures, freeze
 
 STEP = 0.005
@@ -26,22 +24,10 @@ class ErlangKills:
     title: ClassVar[str] = "Erlang supervisor, same worker"
 
     def open(self) -> None:
-        escript = shutil.which("escript")
-        if escript is None:
-            raise Unavailable("escript (Erlang) is not on the PATH")
-        self._process = subprocess.Popen(
-            [escript, str(HERE / "supervisor_bench.escript"), *WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self._answer()
+        self._escript = Escript("supervisor_bench.escript", *WORKER)
 
     def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        self._escript.close()
 
     def run(self, *request: Any) -> Figures:
         """`request` is the number of kills; each gives a figure "ms"."""
@@ -70,19 +56,8 @@ class ErlangKills:
             start = time.time_ns()
         finally:
             os.kill(pid, signal.SIGKILL)
-        return (int(self._answer()) - start) / 1e6
+        return (int(self._escript.answer()) - start) / 1e6
 
     def _ask(self, question: str) -> list[int]:
-        self._say(question)
-        return [int(word) for word in self._answer().split()]
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(line + "\n")
-
-    def _answer(self) -> str:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the escript ended with status {self._process.wait()}; its stderr says why")
-        return line
+        self._escript.say(question)
+        return [int(word) for word in self._escript.answer().split()]

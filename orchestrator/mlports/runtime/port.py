@@ -25,6 +25,7 @@ from typing import Any, Literal, Protocol
 from mlports.core.stacks import stacks_in
 from mlports.core.verdict import Cause, Verdict
 from mlports.runtime.call import Sent
+from mlports.runtime.memory import is_stopped
 from mlports.runtime.out_of_memory import cause_of, kills_so_far
 from mlports.runtime.process import Process
 from mlports_protocol import (
@@ -135,6 +136,7 @@ class Port:
         self._terminated = False
         self._stop_reason = ""
         self._asked_to_stop_at = self.began
+        self._patience: float | None = None  # seconds that it has to heed that, if that is known here
         self._dump: list[str] | None = None  # stderr since the stacks were asked for
         self._last_words: tuple[str, ...] = ()  # stderr before that
         self._timers: list[asyncio.TimerHandle] = []
@@ -363,7 +365,7 @@ class Port:
         was_starting = self.state == "starting"
         self.state = "stopping"
         self._stop_reason = reason
-        self._asked_to_stop_at = time.monotonic()
+        self._asked_to_stop_at, self._patience = time.monotonic(), within
         self._cancel_timers()
         if self._doom is None:
             self._doom = ("stopped", f"was stopped ({reason})", b"")
@@ -379,7 +381,8 @@ class Port:
         if self.state == "dead" or self._terminated:
             return
         self._terminated = True
-        self._doom_again(f"it ignored the request for {time.monotonic() - self._asked_to_stop_at:.2g} s, then SIGTERM")
+        waited = time.monotonic() - self._asked_to_stop_at if self._patience is None else self._patience
+        self._doom_again(f"it ignored the request for {waited:.3g} s, then SIGTERM")
         self._process.signal_group(signal.SIGTERM)
         self._timers.append(self._loop.call_later(_TERM_GRACE, self._end_ignorant))
 
@@ -403,10 +406,10 @@ class Port:
         if self.state == "dead" or self._dump is not None or (self._doom is not None and self._doom[0] != "stopped"):
             return
         self._doom = (cause, detail, b"")
-        asked = self.session.phase != "ready" or "stacks" in self.session.features
+        tells = self.session.phase != "ready" or "stacks" in self.session.features
         self.state = "stopping"
         self._cancel_timers()
-        if not asked:
+        if not tells or is_stopped(self.pid):  # a stopped one can tell nothing
             self._fail(cause, detail)
             return
         self._dump = []

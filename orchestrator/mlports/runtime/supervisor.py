@@ -116,7 +116,9 @@ class SupervisorLife:
             self._kill_timer = self._loop.call_later(within / 1000, self.kill, why)
 
     def _ask_to_end(self, life: Life) -> None:
-        life.ask(self._why(), self._shutdowns[self._lives[life]])
+        child = self._lives.get(life)
+        if child is not None:  # else it has ended, which the machine is told next
+            life.ask(self._why(), self._shutdowns[child])
 
     def _why(self) -> str:
         if self._why_asked or self.epitaph:
@@ -291,7 +293,7 @@ class SupervisorLife:
         if isinstance(instruction, supervision.Launch):
             self._launch(instruction)
         elif isinstance(instruction, supervision.Ask):
-            _life(instruction.pid).ask(self._why())
+            self._ask_to_end(_life(instruction.pid))
         elif isinstance(instruction, supervision.Kill):
             _life(instruction.pid).kill(self._why())
         elif isinstance(instruction, supervision.SetTimer):
