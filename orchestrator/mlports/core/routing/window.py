@@ -1,4 +1,4 @@
-"""Which replica gets the next request, and how many it may hold at once."""
+"""How many requests a replica may hold at once, and which of several holds the fewest."""
 
 from __future__ import annotations
 
