@@ -17,16 +17,22 @@ from pydantic import ValidationError
 
 from mlports.config import (
     BackoffConfig,
+    BatchConfig,
+    BreakerConfig,
     Config,
     ConfigErrors,
     HeartbeatConfig,
+    HedgeConfig,
     OrchestratorConfig,
+    PipelineConfig,
     ProgramConfig,
     ServiceConfig,
+    ShadowConfig,
     SupervisorConfig,
     WarmUpConfig,
     load_config,
 )
+from mlports.core.routing import ROUTES
 from mlports.errors import ConfigError
 from mlports.toml_lines import Key, TomlLines, dotted
 
@@ -82,7 +88,7 @@ backoff = { jitter = 1.0 }
 [service.digits]
 command = "python 'my digits.py' --fast"
 python = "venv"
-replicas = 1000
+replicas = 2
 standby = 1000
 restart = "transient"
 shutdown = "brutal_kill"
@@ -95,10 +101,18 @@ memory_limit = "1.5GiB"
 max_requests = 1
 max_age = "24h"
 transport = "fd34"
-route = "least_loaded"
+route = "hash"
+key = 1
+weights = [1, 0.5]
+shadow = { service = "a-b_2", share = 0.1, tolerance = 1e-6 }
 queue = 0
+concurrency = "auto"
+batch = { max_size = 4096, max_wait = 0, key = 0 }
 timeout = "infinity"
 retries = 0
+retry_budget = "infinity"
+breaker = { failures = 1, of = 2, pause = "1m" }
+hedge = { after = "p99.9" }
 max_frame = "64KiB"
 cwd = "work"
 env = { OMP_NUM_THREADS = "1" }
@@ -107,6 +121,11 @@ config = { path = "x", limits = [1, 2.5, true], when = 2030-01-31T08:00:00Z }
 command = ["./a"]
 shutdown = "infinity"
 timeout = 0.25
+concurrency = 8
+hedge = { after = "50ms" }
+[pipeline.search]
+stages = ["digits.embed", "a-b_2.predict"]
+timeout = "1m"
 """
 
 
@@ -123,7 +142,7 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
         parallel_start=None,
         backoff=None,
     )
-    assert (config.supervisors, config.program) == ({}, {})
+    assert (config.supervisors, config.program, config.pipeline) == ({}, {}, {})
     assert config.service == {
         "digits": ServiceConfig(
             command=["python", "digits.py"],
@@ -143,9 +162,17 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
             max_age=None,
             transport="stdio",
             route="least_loaded",
+            key=None,
+            weights=None,
+            shadow=None,
             queue=1024,
+            concurrency=None,
+            batch=None,
             timeout=30.0,
             retries=2,
+            retry_budget=0.5,
+            breaker=None,
+            hedge=None,
             max_frame=64 * 2**20,
             cwd=".",
             env={},
@@ -157,11 +184,18 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
 
 def test_what_is_given_as_an_empty_table_has_its_defaults(tmp_path: Path) -> None:
     """Guards the shortest ways to switch something on."""
-    text = MINIMAL + "backoff = {}\nheartbeat = {}\n[supervisor.backoff]\n[program.p]\ncommand = 'p'\n"
+    text = MINIMAL + "backoff = {}\nheartbeat = {}\nbatch = {}\nbreaker = {}\nshadow.service = 's'\n"
+    text += "[service.s]\ncommand = 's'\n[supervisor.backoff]\n[program.p]\ncommand = 'p'\n"
+    text += "[pipeline.twice]\nstages = ['digits.a', 'digits.a']\n"
     config = load_config(written(tmp_path, text))
     backoff = BackoffConfig(initial=0.1, factor=2.0, max=30.0, jitter=0.1, reset=60.0)
     assert (config.supervisor.backoff, config.service["digits"].backoff) == (backoff, backoff)
-    assert config.service["digits"].heartbeat == HeartbeatConfig(interval=5.0, timeout=15.0)
+    digits = config.service["digits"]
+    assert digits.heartbeat == HeartbeatConfig(interval=5.0, timeout=15.0)
+    assert digits.batch == BatchConfig(max_size="auto", max_wait=0.002, key=None)
+    assert digits.breaker == BreakerConfig(failures=0.5, of=20, pause=5.0)
+    assert digits.shadow == ShadowConfig(service="s", share=1.0, tolerance=0.0)
+    assert config.pipeline == {"twice": PipelineConfig(stages=["digits.a", "digits.a"], timeout=None)}
     assert config.program["p"] == ProgramConfig(
         command=["p"], python=None, restart="permanent", shutdown=5.0, significant=False, backoff=None, cwd=".", env={}
     )
@@ -217,6 +251,13 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
         )
     }
     assert (other.shutdown, other.timeout) == ("infinity", 0.25)
+    assert (digits.route, digits.key, digits.weights) == ("hash", 1, [1.0, 0.5])
+    assert digits.shadow == ShadowConfig(service="a-b_2", share=0.1, tolerance=1e-6)
+    assert (digits.concurrency, other.concurrency, digits.retry_budget) == ("auto", 8, None)
+    assert digits.batch == BatchConfig(max_size=4096, max_wait=0, key=0)
+    assert digits.breaker == BreakerConfig(failures=1, of=2, pause=60)
+    assert (digits.hedge, other.hedge) == (HedgeConfig(after="p99.9"), HedgeConfig(after=0.05))
+    assert config.pipeline == {"search": PipelineConfig(stages=("digits.embed", "a-b_2.predict"), timeout=60)}
 
 
 @pytest.mark.parametrize("text", [b"\xef\xbb\xbf" + MINIMAL.encode(), MINIMAL.replace("\n", "\r\n").encode()])
@@ -259,6 +300,9 @@ def test_it_can_be_made_in_python() -> None:
         ({"command": "x", "replicas": 0}, "greater than or equal to 1"),
         ({"command": "x", "shutdown": "soon"}, '"soon" is not a duration. Fix: write "500ms"'),
         ({"command": "x", "nope": 1}, "nope"),
+        ({"command": "x", "key": 0}, 'means nothing with route = "least_loaded"'),
+        ({"command": "x", "weights": (1, 2)}, "has 2 numbers, and there are 1 replica"),
+        ({"command": "x", "retry_budget": -1}, "must be from 0 to 1000000, not -1"),
         ({"command": "x", "config": {"f": print}}, "builtin_function_or_method"),
     ],
 )
@@ -453,6 +497,103 @@ BAD = {
 }
 
 
+P = D + "[pipeline.search]\n"
+"""What a key of a pipeline is put behind: it then stands on line 4."""
+
+BAD |= {
+    D + "route = 'round-robin'": (3, "service.digits.route", 'not "round-robin"', 'did you mean "round_robin"?'),
+    D + "route = 'random'": (3, "service.digits.route", '"hash" or "broadcast", not', 'write "least_loaded"'),
+    D + "key = 0": (3, "service.digits.key", 'means nothing with route = "least_loaded"', 'write route = "hash"'),
+    D + "route = 'hash'\nkey = -1": (4, "service.digits.key", "must be at least 0", "0 or more"),
+    D + "route = 'hash'\nkey = 'id'": (4, "service.digits.key", 'a whole number, not "id"', "digits alone"),
+    D + "weights = 3": (3, "service.digits.weights", "must be an array, not 3", "write weights = [3, 1]"),
+    D + "weights = []": (3, "service.digits.weights", "is empty", "[3, 1]"),
+    D + "weights = [1, 2]": (3, "service.digits.weights", "has 2 numbers, and there are 1 replica", "one for each"),
+    D + "weights = [\n'1']": (4, "service.digits.weights[0]", 'must be a number, not "1"', "without quotes"),
+    D + "weights = [0]": (3, "service.digits.weights", "all weights are 0", "another weight"),
+    D + "weights = [-1]": (3, "service.digits.weights", "must be 0, or from 0.001 to 1000000, not -1.0", "[3, 1]"),
+    D + "weights = [nan]": (3, "service.digits.weights", "not nan", "[3, 1]"),
+    D + "weights = [1]\nroute = 'broadcast'": (3, "service.digits.weights", "every replica", "remove weights"),
+    D + "shadow = 'new'": (3, "service.digits.shadow", "must be a table", 'write shadow = { service = "candidate"'),
+    D + "shadow = {}": (3, "service.digits.shadow.service", "is missing", 'add service = "candidate"'),
+    D + "shadow.service = 'digits'": (3, "service.digits.shadow.service", "its own shadow", "another service"),
+    D + "shadow.service = 'new'": (3, "service.digits.shadow.service", 'no service "new"', "add a [service.NAME]"),
+    D + "shadow.service = 'text'\n[service.texts]\ncommand = 'x'": (
+        3,
+        "service.digits.shadow.service",
+        'no service "text"',
+        'did you mean "texts"?',
+    ),
+    D + "shadow = { service = 'digits', share = 2 }": (3, "service.digits.shadow.share", "at most 1, not 2", "1 or"),
+    D + "shadow = { service = 'digits', share = nan }": (3, "service.digits.shadow.share", "not nan", "or"),
+    D + "shadow = { service = 'digits', tolerance = -1 }": (3, "service.digits.shadow.tolerance", "least 0", "or more"),
+    D + "tolerance = 1": (3, "service.digits.tolerance", "no such key here", "it belongs inside shadow: shadow = {"),
+    D + "concurrency = 0": (3, "service.digits.concurrency", "from 1", 'a number such as 8, or "auto"'),
+    D + "concurrency = 'aut'": (3, "service.digits.concurrency", 'or "auto", not "aut"', "leave it out for no limit"),
+    D + "concurrency = true": (3, "service.digits.concurrency", "not true", '"auto"'),
+    D + "batch = 64": (3, "service.digits.batch", "must be a table, not 64", "write batch = { max_size = 64"),
+    D + "batch.max_size = 4097": (3, "service.digits.batch.max_size", "from 1 to 4096, or", 'such as 64, or "auto"'),
+    D + "batch.max_size = 2.0": (3, "service.digits.batch.max_size", "must be a whole number", "64"),
+    D + "batch.max_wait = '11s'": (3, "service.digits.batch.max_wait", "from 0 to 10 s", '"2ms"'),
+    D + "batch.max_wait = '2'": (3, "service.digits.batch.max_wait", "is not a duration", '"2s"'),
+    D + "batch.key = -1": (3, "service.digits.batch.key", "must be at least 0", "0 or more"),
+    D + "batch.size = 1": (3, "service.digits.batch.size", "no such key", 'did you mean "max_size"?'),
+    D + "max_wait = 1": (3, "service.digits.max_wait", "no such key here", "it belongs inside batch: batch = {"),
+    D + "retry_budget = -0.1": (3, "service.digits.retry_budget", "must be from 0 to 1000000, not -0.1", "0.5"),
+    D + "retry_budget = nan": (3, "service.digits.retry_budget", "not nan", '"infinity" for no limit'),
+    D + "retry_budget = 'none'": (3, "service.digits.retry_budget", 'must be a number, not "none"', '"infinity"'),
+    D + "breaker = true": (3, "service.digits.breaker", "must be a table", "write breaker = { failures = 0.5"),
+    D + "breaker.failures = 0": (3, "service.digits.breaker.failures", "must be more than 0, not 0", "0.5"),
+    D + "breaker.failures = 50": (3, "service.digits.breaker.failures", "must be at most 1, not 50", "1 or less"),
+    D + "breaker.of = 1": (3, "service.digits.breaker.of", "must be at least 2", "2 or more"),
+    D + "breaker.of = 10001": (3, "service.digits.breaker.of", "at most 10000, not 10001", "10000 or less"),
+    D + "breaker.pause = 0": (3, "service.digits.breaker.pause", "must be longer than 0", "500ms"),
+    D + "hedge = {}": (3, "service.digits.hedge.after", "is missing", 'add after = "p95"'),
+    D + "hedge = '50ms'": (3, "service.digits.hedge", "must be a table", 'write hedge = { after = "p95" }'),
+    D + "hedge.after = 'p49'": (3, "service.digits.hedge.after", 'from "p50" to "p99.9", not "p49"', '"p95"'),
+    D + "hedge.after = 'p100'": (3, "service.digits.hedge.after", 'from "p50" to "p99.9"', '"p95"'),
+    D + "hedge.after = 0": (3, "service.digits.hedge.after", "must be longer than 0", 'or "p95"'),
+    P: (3, "pipeline.search.stages", "is missing", 'add stages = ["embed.run", "score.predict"]'),
+    P + "stages = []": (4, "pipeline.search.stages", "is empty", "at least one"),
+    P + "stages = 'digits.a'": (4, "pipeline.search.stages", "must be an array", "write stages = ["),
+    P + "stages = [1]": (4, "pipeline.search.stages[0]", "must be a string, not 1", "quotes"),
+    P + "stages = [\n'digits']": (5, "pipeline.search.stages[0]", '"digits" is no stage', '"embed.run"'),
+    P + "stages = ['digits.a', 'digits.']": (4, "pipeline.search.stages[1]", "is no stage", '"embed.run"'),
+    P + "stages = ['digits.$/ping']": (4, "pipeline.search.stages[0]", "the protocol's own", '"embed.run"'),
+    P + "stages = ['digit.a']": (4, "pipeline.search.stages[0]", 'no service "digit"', 'did you mean "digits.a"?'),
+    P + "stages = ['zzz.a']": (4, "pipeline.search.stages[0]", 'no service "zzz"', "name one of digits"),
+    P + "stages = ['search.run']": (
+        4,
+        "pipeline.search.stages[0]",
+        '"search" is a pipeline, which cannot be a stage',
+        "stages here",
+    ),
+    P + "stages = ['digits.a']\ntimeout = 0": (5, "pipeline.search.timeout", "longer than 0", '"infinity"'),
+    P + "stages = ['digits.a']\nretries = 1": (5, "pipeline.search.retries", "here", "it belongs to [service.NAME]"),
+    D + "stages = ['digits.a']": (3, "service.digits.stages", "no such key here", "it belongs to [pipeline.NAME]"),
+    D + "[pipeline.digits]\nstages = ['digits.a']": (
+        3,
+        "pipeline.digits",
+        "there is a service of this name",
+        "[pipeline.digits-1]",
+    ),
+    D + "[pipeline.Search]\nstages = ['digits.a']": (
+        3,
+        "pipeline.Search",
+        "cannot be a pipeline's name",
+        "[pipeline.search]",
+    ),
+    D + "[pipeline.mlports]\nstages = ['digits.a']": (3, "pipeline.mlports", "the root supervisor's", "mlports-1"),
+    D + "[program.p]\ncommand = 'p'\n[pipeline.p]\nstages = ['digits.a']": (
+        5,
+        "pipeline.p",
+        "there is a program of this name",
+        "[pipeline.p-1]",
+    ),
+    D + "[pipelines.a]\nstages = ['digits.a']": (3, "pipelines", "no such key", 'did you mean "pipeline"?'),
+}
+
+
 @pytest.mark.parametrize("text", BAD)
 def test_a_wrong_file_names_the_line_the_key_and_the_fix(tmp_path: Path, text: str) -> None:
     """Guards the promise made to whoever edits the file by hand."""
@@ -470,10 +611,6 @@ LATER = {
     D + "[orchestrator]\nhttp = '127.0.0.1:8080'": (4, "orchestrator.http"),
     D + "[orchestrator]\ngrpc = '127.0.0.1:8080'": (4, "orchestrator.grpc"),
     D + "[orchestrator]\nauth_token_file = 'x'": (4, "orchestrator.auth_token_file"),
-    D + "batch = { max_size = 64, max_wait = '2ms' }": (3, "service.digits.batch"),
-    D + "route = 'round_robin'": (3, "service.digits.route"),
-    D + "route = 'hash'": (3, "service.digits.route"),
-    D + "route = 'broadcast'": (3, "service.digits.route"),
     D + "transport = 'inline'": (3, "service.digits.transport"),
 }
 
@@ -709,7 +846,7 @@ def test_the_lines_are_those_of_exactly_the_keys_that_there_are(text: str) -> No
 
 
 settings_of_a_service = st.tuples(
-    st.sampled_from([*ServiceConfig.model_fields, *SupervisorConfig.model_fields, "http", "batch", "path", "x.y"]),
+    st.sampled_from([*ServiceConfig.model_fields, *SupervisorConfig.model_fields, "http", "stages", "path", "x.y"]),
     st.one_of(
         values,
         st.integers().map(str),
@@ -717,6 +854,7 @@ settings_of_a_service = st.tuples(
         st.from_regex(r'"-?[0-9.]{1,4}(ms|s|h|KiB|GB|x)?"', fullmatch=True),
         st.sampled_from(['"infinity"', '"brutal_kill"', '"temporary"', '"one_for_all"', '"inline"', "{ A = '1' }"]),
         st.sampled_from(["[]", "{}", "['a']", "['s', 'a']", "[{ method = 'm' }]", "{ max = '1ms' }", "{ s = {} }"]),
+        st.sampled_from(["'hash'", "'auto'", "[1]", "['a.m']", "{ after = 'p95' }", "{ service = 'a' }", "{ of = 2 }"]),
     ),
 ).map(" = ".join)
 tables = st.sampled_from(
@@ -728,6 +866,7 @@ tables = st.sampled_from(
             "[service.a.env]",
             "[service.a.backoff]",
             "[program.p]",
+            "[pipeline.l]",
             "[supervisors]",
             "[x]",
         ),
@@ -786,6 +925,7 @@ def test_the_choices_are_those_of_the_documentation() -> None:
     choices = {name: get_args(field.annotation) for name, field in ServiceConfig.model_fields.items()}
     assert choices["restart"] == ("permanent", "transient", "temporary")
     assert choices["transport"] == ("stdio", "fd34")
+    assert choices["route"] == ROUTES
 
 
 def test_reading_a_config_brings_in_nothing_heavy() -> None:

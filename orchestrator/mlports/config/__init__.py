@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlports.config.calls import BatchConfig, BreakerConfig, HedgeConfig, PipelineConfig, ShadowConfig
 from mlports.config.file import ConfigErrors, load_config
 from mlports.config.models import (
     BackoffConfig,
@@ -11,6 +12,7 @@ from mlports.config.models import (
     OrchestratorConfig,
     ProgramConfig,
     Restart,
+    Route,
     ServiceConfig,
     SupervisorConfig,
     Transport,
@@ -19,14 +21,20 @@ from mlports.config.models import (
 
 __all__ = [
     "BackoffConfig",
+    "BatchConfig",
+    "BreakerConfig",
     "Config",
     "ConfigErrors",
     "HeartbeatConfig",
+    "HedgeConfig",
     "Level",
     "OrchestratorConfig",
+    "PipelineConfig",
     "ProgramConfig",
     "Restart",
+    "Route",
     "ServiceConfig",
+    "ShadowConfig",
     "SupervisorConfig",
     "Transport",
     "WarmUpConfig",

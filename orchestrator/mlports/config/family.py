@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails
-
-from mlports.config.values import ROOT, nearest, shown, wrong
+from mlports.config.values import ROOT, nearest, shown
 from mlports.toml_lines import Key
 
 if TYPE_CHECKING:
@@ -27,7 +24,9 @@ OF_A_CHILD = {
 """Keys of a [supervisor.NAME] that the root cannot have, and what its own supervisor does by them."""
 
 
-class _Problem(NamedTuple):
+class Problem(NamedTuple):
+    """What is wrong with a value, and what to write instead."""
+
     key: Key
     value: object
     problem: str
@@ -48,13 +47,10 @@ def supervisors_of(config: Config) -> dict[str, SupervisorConfig]:
     return {ROOT: config.supervisor, **config.supervisors}
 
 
-def check(config: Config) -> None:
-    """Raises pydantic's `ValidationError` if there is no such tree, or if its supervisors could not be OTP's."""
+def problems(config: Config) -> Iterator[Problem]:
+    """Why there is no such tree, or why its supervisors could not be OTP's."""
     checks = (_of_the_root, _names, _children, _circles, _significant, _templates)
-    found = [problem for one in checks for problem in one(config)]
-    if found:
-        errors = [InitErrorDetails(type=wrong(p.problem, p.fix), loc=p.key, input=p.value) for p in found]
-        raise ValidationError.from_exception_data("Config", errors)
+    return chain.from_iterable(one(config) for one in checks)
 
 
 def for_the_root(key: str) -> tuple[str, str]:
@@ -62,13 +58,13 @@ def for_the_root(key: str) -> tuple[str, str]:
     return f"the root has no supervisor that could {OF_A_CHILD[key]}", f"remove it; {key} is for a [supervisor.NAME]"
 
 
-def _of_the_root(config: Config) -> Iterator[_Problem]:
+def _of_the_root(config: Config) -> Iterator[Problem]:
     for key in OF_A_CHILD:
         if key in config.supervisor.model_fields_set:
-            yield _Problem(("supervisor", key), getattr(config.supervisor, key), *for_the_root(key))
+            yield Problem(("supervisor", key), getattr(config.supervisor, key), *for_the_root(key))
 
 
-def _names(config: Config) -> Iterator[_Problem]:
+def _names(config: Config) -> Iterator[Problem]:
     """A name means one thing."""
     taken = dict.fromkeys(config.service, "service")
     for table, kind, names in (
@@ -78,11 +74,11 @@ def _names(config: Config) -> Iterator[_Problem]:
         for name in names:
             if name in taken:
                 problem = f"there is a {taken[name]} of this name: children are told apart by their names alone"
-                yield _Problem((table, name), name, problem, f"call one of the two differently: [{kind}.{name}-1]")
+                yield Problem((table, name), name, problem, f"call one of the two differently: [{kind}.{name}-1]")
         taken |= {name: kind for name in names if name not in taken}
 
 
-def _children(config: Config) -> Iterator[_Problem]:
+def _children(config: Config) -> Iterator[Problem]:
     """Each child is there, and has one supervisor."""
     known = [*config.service, *config.program, *config.supervisors]
     named_by: dict[str, str] = {}
@@ -92,22 +88,22 @@ def _children(config: Config) -> Iterator[_Problem]:
         for index, child in enumerate(its.children):
             key = (*_key(supervisor), "children", index)
             if child not in known:
-                yield _Problem(key, child, *_unknown(child, known, config))
+                yield Problem(key, child, *_unknown(child, known, config))
             elif child == supervisor and child not in (*config.service, *config.program):
-                yield _Problem(key, child, "a supervisor cannot be its own child", "remove it here")
+                yield Problem(key, child, "a supervisor cannot be its own child", "remove it here")
             elif named_by.setdefault(child, supervisor) != supervisor:
                 other = f"{_table(named_by[child])} has {shown(child)} as its child already"
-                yield _Problem(key, child, f"{other}, and a child has one supervisor", "remove it from one of the two")
+                yield Problem(key, child, f"{other}, and a child has one supervisor", "remove it from one of the two")
             elif child in its.children[:index]:
-                yield _Problem(key, child, f"{shown(child)} is named twice", "remove one of the two")
+                yield Problem(key, child, f"{shown(child)} is named twice", "remove one of the two")
 
 
-def _childless(config: Config, supervisor: str) -> _Problem:
+def _childless(config: Config, supervisor: str) -> Problem:
     key = (*_key(supervisor), "children")
     free = next((name for name in children_of(config)[ROOT] if name not in config.supervisors), "digits")
     if "children" not in config.supervisors[supervisor].model_fields_set:
-        return _Problem(key, [], "is missing", f"add children = [{shown(free)}], or what else it is to supervise")
-    return _Problem(key, [], "is empty", f"name what it supervises, or remove {_table(supervisor)}")
+        return Problem(key, [], "is missing", f"add children = [{shown(free)}], or what else it is to supervise")
+    return Problem(key, [], "is empty", f"name what it supervises, or remove {_table(supervisor)}")
 
 
 def _unknown(child: str, known: list[str], config: Config) -> tuple[str, str]:
@@ -123,7 +119,7 @@ def _unknown(child: str, known: list[str], config: Config) -> tuple[str, str]:
     return problem, f"did you mean {shown(near)}?" if near else f"name one of {', '.join(known)}"
 
 
-def _circles(config: Config) -> Iterator[_Problem]:
+def _circles(config: Config) -> Iterator[Problem]:
     """No supervisor is below itself."""
     parents: dict[str, str] = {}
     for name, supervisor in config.supervisors.items():
@@ -144,10 +140,10 @@ def _circles(config: Config) -> Iterator[_Problem]:
             below, above = circle[0], circle[-2]
             key = (*_key(above), "children", config.supervisors[above].children.index(below))
             problem = f"supervisors go round in a circle: {' → '.join(circle)}"
-            yield _Problem(key, below, problem, f"take {shown(below)} out of the children of {_table(above)}")
+            yield Problem(key, below, problem, f"take {shown(below)} out of the children of {_table(above)}")
 
 
-def _significant(config: Config) -> Iterator[_Problem]:
+def _significant(config: Config) -> Iterator[Problem]:
     """A significant child's end means something to its supervisor."""
     parents = {child: name for name, children in children_of(config).items() for child in children}
     everything: dict[Key, ServiceConfig | ProgramConfig | SupervisorConfig] = {
@@ -162,14 +158,14 @@ def _significant(config: Config) -> Iterator[_Problem]:
         if child.restart == "permanent":
             problem = "a permanent child is always restarted, so it cannot be significant"
             fix = 'write restart = "transient" or "temporary", or remove significant'
-            yield _Problem((*key, "significant"), True, problem, fix)
+            yield Problem((*key, "significant"), True, problem, fix)
         elif supervisors_of(config)[parent].auto_shutdown == "never":
             problem = f'is of no use: its supervisor, {_table(parent)}, has auto_shutdown = "never"'
             fix = f'write auto_shutdown = "any_significant" or "all_significant" in {_table(parent)}'
-            yield _Problem((*key, "significant"), True, problem, fix)
+            yield Problem((*key, "significant"), True, problem, fix)
 
 
-def _templates(config: Config) -> Iterator[_Problem]:
+def _templates(config: Config) -> Iterator[Problem]:
     """A simple_one_for_one has one child, of which it starts any number."""
     families = children_of(config)
     for name, supervisor in supervisors_of(config).items():
@@ -184,10 +180,10 @@ def _templates(config: Config) -> Iterator[_Problem]:
                 fix = "give the root another strategy, and this one to a [supervisor.NAME] with one child"
             else:
                 fix = 'leave one, or write strategy = "one_for_one"'
-            yield _Problem(key, children, problem, fix)
+            yield Problem(key, children, problem, fix)
         elif children[0] in config.supervisors:
             problem = f"{shown(children[0])} is a supervisor, of which a simple_one_for_one could start only one"
-            yield _Problem(key, children, problem, "name a service or a program")
+            yield Problem(key, children, problem, "name a service or a program")
 
 
 def _key(supervisor: str) -> Key:

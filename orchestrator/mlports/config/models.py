@@ -6,16 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mlports.config import family, values
+from mlports.config import family, references, values
+from mlports.config.calls import BatchConfig, BreakerConfig, HedgeConfig, PipelineConfig, ShadowConfig
+from mlports.config.table import Table
 from mlports.core.supervision.specs import AutoShutdown, RestartType, Strategy
 from mlports_protocol import DEFAULT_MAX_FRAME
 
 Level = Literal["debug", "info", "warning", "error"]
 Restart = RestartType
 Transport = Literal["stdio", "fd34"]
+Route = Literal["least_loaded", "round_robin", "hash", "broadcast"]
 
 _Path = Annotated[Path, BeforeValidator(values.path)]
 _Duration = Annotated[float, PlainValidator(values.duration)]
@@ -27,6 +30,7 @@ _Environment = Annotated[dict[str, str], AfterValidator(values.environment)]
 _Count = Annotated[int, Field(ge=0)]
 _ServiceName = Annotated[str, AfterValidator(partial(values.name, kind="service"))]
 _ProgramName = Annotated[str, AfterValidator(partial(values.name, kind="program"))]
+_PipelineName = Annotated[str, AfterValidator(partial(values.name, kind="pipeline"))]
 
 
 def _supervisor_name(name: str) -> str:
@@ -44,12 +48,6 @@ def reserved(name: str) -> PydanticCustomError:
 
 
 _SupervisorName = Annotated[str, AfterValidator(_supervisor_name)]
-
-
-class Table(BaseModel):
-    """Frozen; unknown keys are refused, and values are not converted from one type to another."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 # What the models take is wider than what they hold ("5s" becomes 5.0), which the constructors' types say.
@@ -203,11 +201,18 @@ class ServiceConfig(Table):
     supervisor's. start_timeout: the longest that a worker may take to be ready. warm_up: the calls that it has to
     answer before it is. heartbeat: None for none. grace: how long a worker may go on with a call that was cancelled or
     is past its time, before it is killed as hung; None, or "infinity", for ever. memory_limit, max_requests, max_age: a
-    worker that is larger, has answered more or is older is replaced; None for no limit. queue: calls that may wait.
+    worker that is larger, has answered more or is older is replaced; None for no limit.
+
+    route: which replica gets a call. key: with "hash", the place of the argument, from 0, that decides it. weights: a
+    number for each replica, how much of the calls it gets; 0, or 0.001 to 1000000. shadow: a service that is sent the
+    same; None for none. queue: calls that may wait. concurrency: the most calls that the workers have in their hands,
+    all together; "auto" finds it while it runs, None for no limit. batch: None for one call at a time, but for `map`.
     timeout: that of a call which has none of its own; None, or "infinity", for no limit. retries: how often an
-    idempotent call is sent again. max_frame: 1 to 2**31-1. cwd: relative to `Config.directory`. env: added to the
-    orchestrator's own environment. config: handed to the worker; anything that MessagePack can carry, so no dates or
-    times without an offset.
+    idempotent call is sent again. retry_budget: within 10 s at most 256 retries and this share of the calls; None, or
+    "infinity", for no limit. breaker, hedge: None for none.
+
+    max_frame: 1 to 2**31-1. cwd: relative to `Config.directory`. env: added to the orchestrator's own environment.
+    config: handed to the worker; anything that MessagePack can carry, so no dates or times without an offset.
 
     Raises pydantic's `ValidationError`, a ValueError.
     """
@@ -228,10 +233,18 @@ class ServiceConfig(Table):
     max_requests: Annotated[int, Field(ge=1)] | None = None
     max_age: Annotated[float, PlainValidator(values.age)] | None = None
     transport: Transport = "stdio"
-    route: Literal["least_loaded"] = "least_loaded"
+    route: Route = "least_loaded"
+    key: _Count | None = None
+    weights: Annotated[list[float], BeforeValidator(values.array), AfterValidator(values.weights)] | None = None
+    shadow: ShadowConfig | None = None
     queue: _Count = 1024
+    concurrency: Annotated[int | Literal["auto"], PlainValidator(values.concurrency)] | None = None
+    batch: BatchConfig | None = None
     timeout: _Limit = 30.0
     retries: _Count = 2
+    retry_budget: Annotated[float | None, PlainValidator(values.budget)] = 0.5
+    breaker: BreakerConfig | None = None
+    hedge: HedgeConfig | None = None
     max_frame: Annotated[int, PlainValidator(values.frame_size)] = DEFAULT_MAX_FRAME
     cwd: _Path = Path(".")
     env: _Environment = Field(default_factory=dict)
@@ -258,15 +271,35 @@ class ServiceConfig(Table):
             max_requests: int | None = None,
             max_age: float | str | None = None,
             transport: Transport = "stdio",
-            route: Literal["least_loaded"] = "least_loaded",
+            route: Route = "least_loaded",
+            key: int | None = None,
+            weights: list[float] | tuple[float, ...] | None = None,
+            shadow: ShadowConfig | None = None,
             queue: int = 1024,
+            concurrency: int | Literal["auto"] | None = None,
+            batch: BatchConfig | None = None,
             timeout: float | str | None = 30.0,
             retries: int = 2,
+            retry_budget: float | str | None = 0.5,
+            breaker: BreakerConfig | None = None,
+            hedge: HedgeConfig | None = None,
             max_frame: int | str = DEFAULT_MAX_FRAME,
             cwd: str | Path = ".",
             env: dict[str, str] = ...,
             config: dict[str, Any] = ...,
         ) -> None: ...
+
+    @model_validator(mode="after")
+    def _check(self) -> ServiceConfig:
+        if self.key is not None and self.route != "hash":
+            problem = f'means nothing with route = "{self.route}"'
+            raise values.wrong(problem, 'write route = "hash", or remove key', "key")
+        if self.weights is not None:
+            if self.route == "broadcast":
+                problem = 'means nothing with route = "broadcast", where every replica gets every call'
+                raise values.wrong(problem, "remove weights", "weights")
+            values.weights_count(self.weights, self.replicas, self.standby)
+        return self
 
 
 class ProgramConfig(Table):
@@ -313,6 +346,7 @@ class Config(Table):
     supervisors: dict[_SupervisorName, SupervisorConfig] = Field(default_factory=dict)
     service: dict[_ServiceName, ServiceConfig] = Field(default_factory=dict)
     program: dict[_ProgramName, ProgramConfig] = Field(default_factory=dict)
+    pipeline: dict[_PipelineName, PipelineConfig] = Field(default_factory=dict)
     path: _Path | None = None
     directory: _Path = Field(default_factory=Path.cwd)
 
@@ -326,11 +360,15 @@ class Config(Table):
             supervisors: dict[str, SupervisorConfig] = ...,
             service: dict[str, ServiceConfig] = ...,
             program: dict[str, ProgramConfig] = ...,
+            pipeline: dict[str, PipelineConfig] = ...,
             path: str | Path | None = None,
             directory: str | Path = ...,
         ) -> None: ...
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        family.check(self)
+        found = [*family.problems(self), *references.problems(self)]
+        if found:
+            errors = [InitErrorDetails(type=values.wrong(p.problem, p.fix), loc=p.key, input=p.value) for p in found]
+            raise ValidationError.from_exception_data("Config", errors)
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args, get_origin
 
+from mlports.config.calls import PipelineConfig
 from mlports.config.family import OF_A_CHILD, for_the_root
 from mlports.config.models import (
     Config,
@@ -12,8 +13,8 @@ from mlports.config.models import (
     ProgramConfig,
     ServiceConfig,
     SupervisorConfig,
-    Table,
 )
+from mlports.config.table import Table
 from mlports.config.values import nearest, shown
 from mlports.toml_lines import Key, dotted
 
@@ -22,6 +23,7 @@ _TABLES: Mapping[str, type[Table]] = {
     "supervisor": SupervisorConfig,
     "service": ServiceConfig,
     "program": ProgramConfig,
+    "pipeline": PipelineConfig,
 }
 """The tables of the file, by the first part of their names."""
 _HEADERS: Mapping[type[Table], str] = {
@@ -29,13 +31,13 @@ _HEADERS: Mapping[type[Table], str] = {
     ServiceConfig: "[service.NAME]",
     SupervisorConfig: "[supervisor]",
     ProgramConfig: "[program.NAME]",
+    PipelineConfig: "[pipeline.NAME]",
 }
 _LATER: Mapping[type[Table], set[str]] = {
     OrchestratorConfig: {"http", "grpc", "auth_token_file"},
-    ServiceConfig: {"batch"},
 }
 """Keys that are planned: who finds them in the documentation of a later version is told so."""
-_LATER_CHOICES = {"route": ["round_robin", "hash", "broadcast"], "transport": ["inline"]}
+_LATER_CHOICES = {"transport": ["inline"]}
 _NOT_YET = "is known, but this version of mlports does not have it yet"
 _NO_SERVICES = ("there are no services", "add [service.NAME] with a command")
 _OTPS = {
@@ -55,6 +57,14 @@ _EXAMPLES = {
     "method": '"predict"',
     "backoff": '{ initial = "100ms", max = "30s" }',
     "heartbeat": '{ interval = "5s", timeout = "15s" }',
+    "weights": "[3, 1]",
+    "shadow": '{ service = "candidate", share = 0.1 }',
+    "service": '"candidate"',
+    "batch": '{ max_size = 64, max_wait = "2ms" }',
+    "breaker": '{ failures = 0.5, of = 20, pause = "5s" }',
+    "hedge": '{ after = "p95" }',
+    "after": '"p95"',
+    "stages": '["embed.run", "score.predict"]',
 }
 
 
@@ -86,11 +96,13 @@ def told(fault: Fault) -> tuple[str, str]:
     if kind == "extra_forbidden":
         return _unknown(fault)
     if kind == "missing":
-        return _NO_SERVICES if name == "service" else ("is missing", f"add {name} = {_EXAMPLES[name]}")
+        return _NO_SERVICES if fault.field == ("service",) else ("is missing", f"add {name} = {_EXAMPLES[name]}")
     if kind == "literal_error":
         return _not_a_choice(fault)
     if kind == "greater_than_equal":
         return f"must be at least {context['ge']:g}, not {found}", f"write {context['ge']:g} or more"
+    if kind == "greater_than":
+        return f"must be more than {context['gt']:g}, not {found}", "write 0.5, or leave it out"
     if kind == "less_than_equal":
         return f"must be at most {context['le']:g}, not {found}", f"write {context['le']:g} or less"
     return _not_its_type(fault)

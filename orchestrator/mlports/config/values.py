@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic_core import PydanticCustomError
 
+from mlports.core.routing.weights import Weights, check_count
 from mlports.toml_lines import Key
 from mlports_protocol import MAX_FRAME_LIMIT, Codec, LocalProtocolError, Notification
 
@@ -27,11 +28,12 @@ _WRITE_SIZE = 'write "64KiB", "10MB", "2GiB" or a number of bytes'
 _LONGEST = 8760 * 3600.0
 _LEAST_MEMORY = 2**20
 _MOST_MEMORY = 2**60
+_PERCENTILE = re.compile(r"p([0-9]{2}(?:\.[0-9])?)")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 ROOT = "mlports"
 """What the root supervisor is called."""
-EXAMPLES = {"service": "digits", "program": "indexer", "supervisor": "ml"}
+EXAMPLES = {"service": "digits", "program": "indexer", "supervisor": "ml", "pipeline": "search"}
 """By kind, what one may be called."""
 
 
@@ -281,7 +283,7 @@ def method(name: str) -> str:
 
 
 def name(name: str, kind: str) -> str:
-    """The name of a service, program or supervisor, as `kind` says."""
+    """The name of a service, program, supervisor or pipeline, as `kind` says."""
     if not _NAME.fullmatch(name):
         better = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).lstrip("0123456789_-").rstrip("-")
         raise wrong(
@@ -291,3 +293,93 @@ def name(name: str, kind: str) -> str:
     if name == ROOT:
         raise wrong(f"\"{name}\" cannot be a {kind}'s name: it is the root supervisor's", f"call it [{kind}.{name}-1]")
     return name
+
+
+# --- How calls travel
+
+
+def concurrency(value: object) -> int | Literal["auto"]:
+    """A number of calls."""
+    fix = 'write a number such as 8, or "auto"; leave it out for no limit'
+    return _count_or_auto(value, 2**53, fix)
+
+
+def batch_size(value: object) -> int | Literal["auto"]:
+    """A number of calls in a batch."""
+    return _count_or_auto(value, 4096, 'write a number such as 64, or "auto"')
+
+
+def _count_or_auto(value: object, most: int, fix: str) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong(f'must be a whole number or "auto", not {shown(value)}', fix)
+    if not 1 <= value <= most:
+        raise wrong(f'must be from 1 to {most}, or "auto", not {shown(value)}', fix)
+    return value
+
+
+def batch_wait(value: object) -> float:
+    """A duration of 10 seconds at most; 0 is one too."""
+    seconds = _seconds(value)
+    if seconds > 10:
+        raise wrong(f"must be from 0 to 10 s, not {shown(value)}", 'write one such as "2ms"')
+    return seconds
+
+
+def budget(value: object) -> float | None:
+    """A share of the calls, which may be more than 1; None for "infinity"."""
+    if value is None or value == "infinity":
+        return None
+    fix = 'write 0.5 for one retry to two calls, or "infinity" for no limit'
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong(f"must be a number, not {shown(value)}", fix)
+    if not 0 <= value <= 1_000_000:
+        raise wrong(f"must be from 0 to 1000000, not {shown(value)}", fix)
+    return float(value)
+
+
+def hedge_after(value: object) -> float | str:
+    """A duration longer than 0, or a percentile."""
+    if isinstance(value, str) and value.startswith("p"):
+        match = _PERCENTILE.fullmatch(value)
+        if match and 50 <= float(match[1]) <= 99.9:
+            return value
+        raise wrong(f'must be from "p50" to "p99.9", not {shown(value)}', 'write "p95"')
+    return _or(duration, value, '"p95"')
+
+
+def weights(numbers: list[float]) -> list[float]:
+    """Those that calls can be shared out by."""
+    try:
+        Weights(numbers)
+    except ValueError as error:
+        raise _of_weights(error) from None
+    return numbers
+
+
+def weights_count(numbers: list[float], replicas: int, standby: int) -> None:
+    """Raises if it is not one for each replica."""
+    try:
+        check_count(numbers, replicas, standby)
+    except ValueError as error:
+        raise _of_weights(error, "weights") from None
+
+
+def _of_weights(error: ValueError, *inside: str) -> PydanticCustomError:
+    problem, _, fix = str(error).removeprefix("weights ").partition(": ")
+    return wrong(problem, fix or "write one number for each replica: [3, 1]", *inside)
+
+
+def stages(targets: list[str]) -> list[str]:
+    """The methods that a pipeline calls."""
+    fix = 'name a service and its method: "embed.run"'
+    if not targets:
+        raise wrong("is empty", 'name at least one: ["embed.run", "score.predict"]')
+    for index, target in enumerate(targets):
+        service, _, own = target.rpartition(".")
+        if not service or not own:
+            raise wrong(f"{shown(target)} is no stage: a stage is a service's method", fix, index)
+        if own.startswith("$/"):
+            raise wrong(f"{shown(own)} is the protocol's own", fix, index)
+    return targets
