@@ -1,4 +1,4 @@
-"""How many calls travel in one frame."""
+"""How many calls travel in one frame, and how many items of a `map` in one request."""
 
 from __future__ import annotations
 
