@@ -42,6 +42,11 @@ def test_a_percentile_is_that_of_the_answers(after: str, expected: float) -> Non
     assert after_answers(after, *(number / 1000 for number in range(1, 101))) == pytest.approx(expected, rel=0.011)
 
 
+def test_a_share_that_is_no_binary_fraction_is_reached_exactly() -> None:
+    """0.56 × 25 is a little more than 14 in floating point, and the 14th is meant all the same."""
+    assert after_answers("p56", *(float(number) for number in range(1, 26))) == pytest.approx(14.0, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [(0.0, 1e-6), (-1.0, 1e-6), (math.nan, 1e-6), (1e-6, 1e-6), (1e-5, 1e-5), (3600.0, 3600.0), (math.inf, 1e9)],
