@@ -106,7 +106,7 @@ def best(curve: Curve) -> float:
 def test_the_knee_is_found(name: str, noise: float) -> None:
     """After some tens of batches there is half of the best throughput, with all that looking at other sizes costs."""
     curve = CURVES[name]
-    for seed in range(10):
+    for seed in range(4):
         auto, calls, seconds, long = AutoSize(), 0, 0.0, 0
         run(auto, curve, 60, noise, seed)
         for step in range(600):
@@ -134,6 +134,34 @@ def test_what_takes_long_for_each_goes_alone() -> None:
     auto = AutoSize()
     run(auto, lambda n: 3 * MS * n, 30)
     assert auto.size == 1
+
+
+def test_what_is_quick_goes_together_though_it_takes_as_long_for_each() -> None:
+    """The frame around a batch costs something too."""
+    auto = AutoSize()
+    run(auto, lambda n: 0.01 * MS * n, 60)
+    assert 32 <= auto.size <= 128
+
+
+def test_what_no_longer_pays_is_given_up() -> None:
+    """Full batches take as long as before, but small ones no longer do."""
+    auto = AutoSize()
+    run(auto, lambda n: 10 * MS + 0.1 * MS * n, 150)
+    size = auto.size
+    assert size >= 256
+    run(auto, lambda n: (10 * MS + 0.1 * MS * size) * n / size, 1500)
+    assert auto.size <= 32
+
+
+def test_a_machine_that_is_slower_for_good_is_measured_by_its_own_single_calls() -> None:
+    auto, sizes = AutoSize(), []
+    run(auto, lambda n: 10 * MS + 0.1 * MS * n, 150)
+    size = auto.size
+    for _ in range(60):
+        run(auto, lambda n: 50 * MS + 0.5 * MS * n, 1)
+        sizes.append(auto.size)
+    assert 1 in sizes
+    assert set(sizes[30:]) == {size}
 
 
 def test_a_latency_out_of_all_proportion_is_not_accepted_for_throughput() -> None:

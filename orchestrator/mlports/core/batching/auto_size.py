@@ -77,6 +77,8 @@ class AutoSize:
     def _look_again(self) -> None:
         level = self._level
         plan = [level + 1] if level < self._most and not self._too_long(level) else []
+        if not plan:
+            self._times.pop(level + 1, None)  # what it was once decides nothing now
         if level:
             plan.append(level - 1)
         if level > 1 and 2 * self._latency(level) > _ALWAYS:
@@ -95,7 +97,7 @@ class AutoSize:
         level = self._level
         if level and (self._too_long(level) or not self._pays(level, _KEPT)):
             self._move(level - 1, level - 2)
-        elif level < self._most and self._pays(level + 1, _GAIN) and not self._too_long(level + 1):
+        elif level < self._most and self._does_better(level + 1):
             self._move(level + 1, level + 2)
         else:
             self._rest = self._patience
@@ -118,6 +120,9 @@ class AutoSize:
 
     def _pays(self, level: int, gain: float) -> bool:
         return self._gain(level) >= (gain if self._latency(level) >= _QUICK else _HARDLY_SLOWER)
+
+    def _does_better(self, level: int) -> bool:
+        return level in self._times and self._pays(level, _GAIN) and not self._too_long(level)
 
     def _too_long(self, level: int) -> bool:
         return level > 0 and self._latency(level) > max(_ALWAYS, _TIMES * self._latency(0))
