@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from mlports.core.verdict import Verdict
     from mlports.errors import (
         CallCancelled,
+        CallCycle,
         CallError,
+        CircuitOpen,
         ConfigError,
         ControlError,
         DeadlineExceeded,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         NoOrchestrator,
         NotRunning,
         Overloaded,
+        PoisonRequest,
         ProtocolViolation,
         ScriptFailed,
         ScriptTimedOut,
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from mlports.runtime.blocking import BlockingOrchestrator, open
+    from mlports.runtime.call import CallOptions
     from mlports.runtime.orchestrator import Orchestrator
     from mlports.runtime.script import ScriptResult, run_script
 
@@ -77,7 +81,9 @@ _HOMES = {
     "mlports.core.verdict": ["Verdict"],
     "mlports.errors": [
         "CallCancelled",
+        "CallCycle",
         "CallError",
+        "CircuitOpen",
         "ConfigError",
         "ControlError",
         "DeadlineExceeded",
@@ -86,6 +92,7 @@ _HOMES = {
         "NoOrchestrator",
         "NotRunning",
         "Overloaded",
+        "PoisonRequest",
         "ProtocolViolation",
         "ScriptFailed",
         "ScriptTimedOut",
@@ -97,6 +104,7 @@ _HOMES = {
         "WorkerError",
     ],
     "mlports.runtime.blocking": ["BlockingOrchestrator", "open"],
+    "mlports.runtime.call": ["CallOptions"],
     "mlports.runtime.orchestrator": ["Orchestrator"],
     "mlports.runtime.script": ["ScriptResult", "run_script"],
 }
@@ -108,7 +116,10 @@ __all__ = [
     "BlockingOrchestrator",
     "BreakerConfig",
     "CallCancelled",
+    "CallCycle",
     "CallError",
+    "CallOptions",
+    "CircuitOpen",
     "Client",
     "Config",
     "ConfigError",
@@ -123,6 +134,7 @@ __all__ = [
     "Orchestrator",
     "Overloaded",
     "PipelineConfig",
+    "PoisonRequest",
     "ProgramConfig",
     "ProtocolViolation",
     "ScriptFailed",

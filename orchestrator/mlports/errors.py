@@ -109,8 +109,11 @@ class CallError(MlportsError):
     def as_error(self) -> dict[str, Any]:
         """The protocol's error map, for a caller at the other end of a connection."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.data is not None:
-            error["data"] = self.data
+        data = self.data
+        if type(self).__name__ in _BY_NAME and (data is None or isinstance(data, dict)):
+            data = {**(data or {}), "error": type(self).__name__}
+        if data is not None:
+            error["data"] = data
         if self.retryable:
             error["retryable"] = True
         return error
@@ -148,6 +151,20 @@ class ProtocolViolation(WorkerCrashed):
     default_code = "data_loss"
 
 
+class PoisonRequest(WorkerCrashed):
+    """This very call kills the worker that it is sent to: it was proven, and it is in quarantine.
+
+    `digest` is by what it is known there, in hex; None when its content cannot be told from others. `verdict` is None
+    where it was refused without being sent.
+    """
+
+    default_code = "failed_precondition"
+
+    def __init__(self, message: str, *, digest: str | None = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.digest = digest
+
+
 class DeadlineExceeded(CallError, TimeoutError):
     """The call's time was up: while it waited, or while a worker was at it."""
 
@@ -160,10 +177,33 @@ class CallCancelled(CallError):
     default_code = "cancelled"
 
 
-class Overloaded(CallError):
+class Refused(CallError):
+    """The call was not sent, and may be made again in `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0, data: Any = None, **more: Any) -> None:
+        if data is None and retry_after:
+            data = {"retry_after": retry_after}  # so that it reaches a caller at the other end of a connection
+        super().__init__(message, data=data, **more)
+        told = data.get("retry_after") if isinstance(data, dict) else None
+        self.retry_after: float = told if isinstance(told, float | int) else retry_after
+
+
+class Overloaded(Refused):
     """The service's queue is full; nothing was sent."""
 
     default_code = "resource_exhausted"
+
+
+class CircuitOpen(Refused):
+    """The service failed too often lately, and is left in peace for a while; nothing was sent."""
+
+    default_code = "unavailable"
+
+
+class CallCycle(CallError):
+    """Services that call each other in a circle, with every replica waiting for another: it would never end."""
+
+    default_code = "failed_precondition"
 
 
 class ServiceDown(CallError):
@@ -195,6 +235,12 @@ _BY_CODE: dict[str, type[CallError]] = {
 }
 
 
+# These are told by name: their codes are those of other errors too.
+_BY_NAME: dict[str, type[CallError]] = {
+    kind.__name__: kind for kind in (CallCycle, CircuitOpen, Overloaded, PoisonRequest)
+}
+
+
 def call_error(
     error: dict[str, Any], *, service: str = "", method: str = "", replica: int | None = None, whole: bool = False
 ) -> CallError:
@@ -202,7 +248,10 @@ def call_error(
 
     `whole` says that the message names the call already.
     """
-    kind = _BY_CODE.get(error["code"], WorkerError)
+    data = error.get("data")
+    told = data.get("error") if isinstance(data, dict) else None
+    kind = _BY_NAME.get(told) if isinstance(told, str) else None
+    kind = kind or _BY_CODE.get(error["code"], WorkerError)
     message = error["message"] if whole else f"{service}.{method}: {error['message']}"
     exception = kind(
         message,
@@ -210,10 +259,9 @@ def call_error(
         service=service,
         method=method,
         replica=replica,
-        data=error.get("data"),
+        data=data,
         retryable=error.get("retryable", False),
     )
-    data = error.get("data")
     if isinstance(data, dict) and isinstance(data.get("traceback"), str):
         exception.__cause__ = RemoteTraceback(data["traceback"])
     return exception

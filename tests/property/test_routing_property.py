@@ -184,14 +184,7 @@ def test_with_weights_too(listed: list[float], data: st.DataObject) -> None:
 
 @given(members, st.data())
 def test_a_broadcast_is_settled_once_when_all_are(numbers: list[int], data: st.DataObject) -> None:
-    among = [Lane(number) for number in numbers]
-    for lane in among:
-        lane.open = data.draw(st.booleans())
-    chosen = Broadcast().choose_all(among, 0.0)
-    open_ones = sorted(lane.number for lane in among if lane.open)
-    assert [among[index].number for index in chosen or []] == open_ones
-    if not open_ones:
-        return
+    open_ones = sorted(numbers)
     gathering = Gathering(open_ones)
     first: dict[int, object] = {}
     for number in data.draw(st.lists(st.sampled_from(open_ones))) + data.draw(st.permutations(open_ones)):

@@ -25,7 +25,8 @@ def test_a_group_is_cut_in_halves(
     count: int, sizes: tuple[int, int], known: Suspicion | None, alone: bool, from_outside: bool
 ) -> None:
     deaths = 3 if known else 1
-    assert after_death(count, known, alone, from_outside) == Split(sizes, Suspicion(deaths, count))
+    kills = (0 if known is None else known.kills) + from_outside
+    assert after_death(count, known, alone, from_outside) == Split(sizes, Suspicion(deaths, count, kills))
 
 
 def test_a_suspect_that_kills_its_worker_alone_is_guilty() -> None:
@@ -34,7 +35,7 @@ def test_a_suspect_that_kills_its_worker_alone_is_guilty() -> None:
 
 def test_a_suspect_in_company_is_tried_again() -> None:
     assert after_death(1, Suspicion(1, 2), False, False) == Again(Suspicion(2, 1))
-    assert after_death(1, Suspicion(9, 1), False, True) == Again(Suspicion(10, 1))
+    assert after_death(1, Suspicion(9, 1), False, True) == Again(Suspicion(10, 1, 1))
 
 
 def test_a_kill_from_outside_blames_nobody_before_the_third() -> None:
@@ -42,7 +43,7 @@ def test_a_kill_from_outside_blames_nobody_before_the_third() -> None:
     assert first == Again(Suspicion(9, 1, 1))
     second = after_death(1, first.suspicion, True, True)
     assert second == Again(Suspicion(10, 1, 2))
-    assert after_death(1, second.suspicion, False, True) == Again(Suspicion(11, 1, 2))
+    assert after_death(1, second.suspicion, False, True) == Again(Suspicion(11, 1, 3))
     assert after_death(1, second.suspicion, True, True) == Guilty()
     assert after_death(1, first.suspicion, True, False) == Guilty()
 
@@ -60,7 +61,7 @@ class Trial:
         self.results: list[int] = []
         self.guilty: list[int] = []
         self.deaths = 0
-        self.hits: dict[int, int] = {}  # kills from outside that a call was alone in, in a row
+        self.hits: dict[int, int] = {}  # kills from outside that a call was in
         groups: deque[tuple[range, Suspicion | None]] = deque([(range(count), None)])
         while groups:
             group, suspicion = groups.popleft()
@@ -69,8 +70,9 @@ class Trial:
                 self.results += group
                 continue
             self.deaths += 1
-            if outside and len(group) == 1:
-                self.hits[group[0]] = self.hits.get(group[0], 0) + 1
+            if outside:
+                for call in group:
+                    self.hits[call] = self.hits.get(call, 0) + 1
             match after_death(len(group), suspicion, True, outside):
                 case Split((first, second), suspicion):
                     assert first + second == len(group)
@@ -130,13 +132,15 @@ def test_kills_from_outside_blame_no_innocent(chance: float) -> None:
         assert not blamed
 
 
-def test_a_call_that_eats_all_memory_is_found_at_the_third_kill() -> None:
-    """The kernel kills as people do."""
-    suspicion: Suspicion | None = None
-    for deaths in range(1, 10):
-        judgement = after_death(2 if deaths == 1 else 1, suspicion, True, True)
-        if judgement == Guilty():
-            break
-        assert isinstance(judgement, Split | Again)
-        suspicion = judgement.suspicion
-    assert deaths == 4
+@pytest.mark.parametrize(("count", "expected"), [(2, 3), (3, 3), (4, 3), (5, 4), (64, 7), (100, 8)])
+def test_a_call_that_ends_its_worker_as_people_would_is_found(count: int, expected: int) -> None:
+    """The kernel kills so too, when memory is short."""
+    suspicion, deaths, judgement = None, 0, None
+    while judgement != Guilty():
+        deaths += 1
+        judgement = after_death(count, suspicion, True, True)
+        if isinstance(judgement, Split):
+            count = judgement.sizes[0]
+        if not isinstance(judgement, Guilty | NotSuspect):
+            suspicion = judgement.suspicion
+    assert deaths == expected

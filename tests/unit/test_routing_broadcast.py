@@ -4,32 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlports.core.routing import Broadcast, Gathering
-from tests.unit.test_routing_policies import Lane, lanes
-
-
-def test_all_that_are_open_get_it_by_number() -> None:
-    among = [Lane(3), Lane(1), Lane(2, open=False), Lane(0)]
-    assert Broadcast().choose_all(among, 0.0) == [3, 1, 0]
-
-
-def test_it_waits_until_all_have_room() -> None:
-    among = [Lane(0), Lane(1).holding(100)]
-    assert Broadcast().choose_all(among, 0.0) is None
-    assert Broadcast().choose_all(among, 0.0, 200) == [0, 1]
-    among[1].window.answered(1, 0.001)
-    assert Broadcast().choose_all(among, 0.001) == [0, 1]
-    among[0].congested = True
-    assert Broadcast().choose_all(among, 0.001) is None
-    among[0].open = False
-    assert Broadcast().choose_all(among, 0.001) == [1]
-
-
-def test_it_waits_while_none_is_open() -> None:
-    assert Broadcast().choose_all([], 0.0) is None
-    among = lanes(2)
-    among[0].open = among[1].open = False
-    assert Broadcast().choose_all(among, 0.0) is None
+from mlports.core.routing import Gathering
 
 
 def test_outcomes_are_in_the_replicas_order() -> None:

@@ -16,6 +16,9 @@ def events(
     recent: Annotated[
         int, typer.Option("--recent", "-n", min=0, max=1000, help="Show the latest so many first.", metavar="N")
     ] = 0,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="List the calls that are refused because they kill workers, and end.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show what happens in the running orchestrator, until it stops or you press Ctrl-C."""
@@ -25,5 +28,13 @@ def events(
 
     colour = coloured(sys.stdout)
     with connect(resolve(config)) as client:
+        if quarantined:
+            for held in client.status()["quarantine"]:
+                put(
+                    write(held)
+                    if json
+                    else f"{held['digest']}  {held['method']}  refused {held['refused']}×  {held['reason']}"
+                )
+            return
         for event in client.events(recent):
             put(write(event) if json else as_line(event, colour))

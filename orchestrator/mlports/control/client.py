@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from mlports import errors
 from mlports.control.state import FEATURES, MAX_FRAME, READ_SIZE, SOCKET_NAME, reachable
@@ -24,6 +24,7 @@ from mlports_protocol import (
 )
 
 if TYPE_CHECKING:
+    from mlports.runtime.call import CallOptions
     from mlports.telemetry import Event
 
 Progress = Callable[[float, float | None, str], None]
@@ -68,10 +69,11 @@ class Client:
             self._socket.close()
             raise
 
-    def call(self, target: str, /, *params: Any, timeout: float | None = None, progress: Progress | None = None) -> Any:
+    def call(self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[CallOptions]) -> Any:
         """Calls a method. `timeout` in seconds; the service's own without one. See `Orchestrator.call`."""
         patience = None if timeout is None else max(0.0, timeout) + self._patience
-        return self._ask(target, list(params), _deadline(timeout), patience, progress)
+        progress = options.pop("progress", None)
+        return self._ask(target, list(params), {**_deadline(timeout), **_meta(options)}, patience, progress)
 
     def map(
         self,
@@ -101,9 +103,16 @@ class Client:
                 results.append(result if error is None else _exception(error))
         return results
 
-    def stream(self, target: str, /, *params: Any, timeout: float | None = None) -> Iterator[Any]:
+    def release(self, digest: str | None = None) -> list[str]:
+        """Allows calls again that are in quarantine. See `Orchestrator.release`; raises `InvalidArgument`."""
+        released: list[str] = self._ask("$/release", [digest], {}, self._patience)
+        return released
+
+    def stream(
+        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[CallOptions]
+    ) -> Iterator[Any]:
         """The items of a streaming method."""
-        return self._stream(target, list(params), _deadline(timeout))
+        return self._stream(target, list(params), {**_deadline(timeout), **_meta(options)})
 
     def status(self) -> dict[str, Any]:
         """What `Orchestrator.status()` gives there."""
@@ -271,6 +280,14 @@ def _likely_state_dir(path: Path) -> Path | None:
 
 def _deadline(timeout: float | None) -> dict[str, Any]:
     return {} if timeout is None else {"deadline_ms": max(1, round(timeout * 1000)) if timeout > 0 else 0}
+
+
+def _meta(options: CallOptions) -> dict[str, Any]:
+    """The options of a call as they travel."""
+    meta: dict[str, Any] = {name: options[name] for name in ("key", "priority", "tag") if name in options}
+    if options.get("trace") is not None:
+        meta["traceparent"] = options["trace"]
+    return meta
 
 
 def _result(answer: Answered) -> Any:

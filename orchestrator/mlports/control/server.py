@@ -26,6 +26,7 @@ from mlports_protocol import (
 )
 
 if TYPE_CHECKING:
+    from mlports.runtime.call import CallOptions
     from mlports.runtime.orchestrator import Orchestrator
     from mlports.telemetry import Event
 
@@ -166,6 +167,12 @@ class _Connection:
             self._answer(request.id, None)
             if request.method == "$/shutdown":
                 self._shutdown.set()
+        elif request.method == "$/release":
+            try:
+                self._answer(request.id, self._orchestrator.release(*request.params[:1]))
+            except (LookupError, TypeError) as error:
+                text = str(error.args[0]) if error.args else str(error)
+                self._answer(request.id, None, InvalidArgument(text).as_error())
         elif request.method == "$/status":
             self._answer(request.id, self._orchestrator.status())
         else:
@@ -190,18 +197,27 @@ class _Connection:
             self._followers.append(follower)
             return asyncio.ensure_future(self._send_events(request.id, follower))
         progress = partial(self._on_progress, request.id)
+        options: CallOptions = {"progress": progress}
+        if "key" in meta:
+            options["key"] = meta["key"]
+        if isinstance(priority := meta.get("priority"), int):
+            options["priority"] = priority
+        if isinstance(tag := meta.get("tag"), str):
+            options["tag"] = tag
+        if isinstance(trace := meta.get("traceparent"), str):
+            options["trace"] = trace
         if method.startswith("$/"):
             raise CallError(f"{method} is not known to this orchestrator", code="unimplemented")
         if meta.get("credit") is not None:
-            stream = self._orchestrator.stream(method, *params, **timeout)
+            stream = self._orchestrator.stream(method, *params, **timeout, **options)
             return asyncio.ensure_future(self._send_items(request.id, stream))
         if meta.get("batch") is not None:
             if any(type(item) is not list or len(item) != 1 for item in params):
                 raise InvalidArgument("the params of a batch are lists of one argument each")
             items = [item[0] for item in params]
-            results = self._orchestrator.map(method, items, return_exceptions=True, progress=progress, **timeout)
+            results = self._orchestrator.map(method, items, return_exceptions=True, **timeout, **options)
             return asyncio.ensure_future(results)
-        return self._orchestrator.call(method, *params, progress=progress, **timeout)
+        return self._orchestrator.call(method, *params, **timeout, **options)
 
     def _on_progress(self, number: int, done: float, total: float | None, text: str) -> None:
         # It is called by whoever reads from the worker, to whom our troubles are nothing.

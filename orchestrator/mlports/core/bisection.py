@@ -8,8 +8,8 @@ The rules
 - A single call that kills its worker while it is alone is guilty, if it was in a death before. One bad call among n is
   found by at most ⌈log₂ n⌉ + 1 deaths, k bad ones by at most k times as many.
 - A death by a signal that people send (SIGKILL, SIGTERM, SIGINT, SIGHUP) proves little: such a one makes a call guilty
-  only when it is the third in which that call was alone. A kernel out of memory kills by SIGKILL too, so a call that
-  eats all memory costs up to two deaths more, unless it is known that it was the kernel: then it is not from outside.
+  only when it is the third on the way from the first request to that call. So one of two calls that end their worker in
+  this way costs a death more than the bound, and one of three or more costs none.
 - A death that a group was not alone in cuts it, and proves nothing.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-_KILLS = 3  # deaths from outside that a call must have been alone in
+_KILLS = 3  # deaths from outside that a call must have been in
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Suspicion:
     """What is held against the calls of a group; it travels with them.
 
     `deaths` are those that the group, or the groups that it was cut from, have been in, `size` the calls in the last of
-    them. `kills` are those from outside that it was in as a single call, alone.
+    them. `kills` are those of them that came from outside.
     """
 
     deaths: int
@@ -75,11 +75,11 @@ def after_death(count: int, suspicion: Suspicion | None, alone: bool, from_outsi
     if count < 1:
         raise ValueError(f"a request has at least 1 call, not {count}")
     deaths = 1 if suspicion is None else suspicion.deaths + 1
+    kills = from_outside if suspicion is None else suspicion.kills + from_outside
     if count > 1:
-        return Split((count - count // 2, count // 2), Suspicion(deaths, count))
+        return Split((count - count // 2, count // 2), Suspicion(deaths, count, kills))
     if suspicion is None:
         return NOT_SUSPECT
-    kills = suspicion.kills + (alone and from_outside)
     if alone and (not from_outside or kills >= _KILLS):
         return GUILTY
     return Again(Suspicion(deaths, 1, kills))

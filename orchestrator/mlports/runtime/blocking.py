@@ -22,10 +22,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import Future
 from signal import SIGINT, default_int_handler
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from mlports.errors import NotRunning
-from mlports.runtime.call import Progress
+from mlports.runtime.call import CallOptions
 from mlports.runtime.orchestrator import CONFIGURED, Orchestrator, Timeout
 from mlports.telemetry import Event
 
@@ -285,11 +285,9 @@ class BlockingOrchestrator:
         self._pid = os.getpid()
         atexit.register(self.close)
 
-    def call(
-        self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, progress: Progress | None = None
-    ) -> Any:
+    def call(self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, **options: Unpack[CallOptions]) -> Any:
         """Calls a method and gives its result. See `Orchestrator.call`."""
-        return self._shared.run(lambda: self._orchestrator.call(target, *params, timeout=timeout, progress=progress))
+        return self._shared.run(lambda: self._orchestrator.call(target, *params, timeout=timeout, **options))
 
     def map(
         self,
@@ -299,20 +297,22 @@ class BlockingOrchestrator:
         *,
         timeout: Timeout = CONFIGURED,
         return_exceptions: bool = False,
-        progress: Progress | None = None,
+        **options: Unpack[CallOptions],
     ) -> list[Any]:
         """The method's result for each item, in order. See `Orchestrator.map`."""
         return self._shared.run(
             lambda: self._orchestrator.map(
-                target, items, timeout=timeout, return_exceptions=return_exceptions, progress=progress
+                target, items, timeout=timeout, return_exceptions=return_exceptions, **options
             )
         )
 
-    def stream(self, target: str, /, *params: Any, timeout: float | None = None) -> Iterator[Any]:
+    def stream(
+        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[CallOptions]
+    ) -> Iterator[Any]:
         """The items of a streaming method. Leaving the loop early, or closing the iterator, stops the worker."""
 
         async def open_stream() -> AsyncIterator[Any]:
-            return self._orchestrator.stream(target, *params, timeout=timeout)
+            return self._orchestrator.stream(target, *params, timeout=timeout, **options)
 
         return self._iterate(open_stream)
 
@@ -323,6 +323,14 @@ class BlockingOrchestrator:
             self._orchestrator.cast(target, *params)
 
         self._shared.run(send)
+
+    def release(self, digest: str | None = None) -> list[str]:
+        """Allows calls again that are in quarantine. See `Orchestrator.release`."""
+
+        async def allow() -> list[str]:
+            return self._orchestrator.release(digest)
+
+        return self._shared.run(allow)
 
     def status(self) -> dict[str, Any]:
         """What there is, as plain values. See `Orchestrator.status`."""

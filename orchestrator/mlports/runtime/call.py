@@ -6,41 +6,81 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from mlports.core.routing import ABSENT
 from mlports.errors import CallError
 
 if TYPE_CHECKING:
+    from mlports.core.bisection import Suspicion
     from mlports.runtime.dispatcher import Dispatcher
+    from mlports.runtime.lane import Lane
+    from mlports.runtime.port import Port
 
 Progress = Callable[[float, float | None, str], None]
 
 _CREDIT = 32  # items that a stream may be ahead of its reader
 
 
+class CallOptions(TypedDict, total=False):
+    """What may be said of a call besides its params and its timeout.
+
+    progress: called as `progress(done, total, text)` when the handler reports how far it has come. key: what it is
+    routed by, where the service routes by key; without it, the argument that the configuration names. priority: those
+    that wait are sent in the order of their priorities, higher ones first; 0 unless given. tag: whose call it is; tags
+    that wait take turns. trace: W3C's traceparent, handed to the handler and on to the calls that it makes.
+    """
+
+    progress: Progress | None
+    key: object
+    priority: int
+    tag: str
+    trace: str | None
+
+
 class Special(NamedTuple):
-    """What sets a call apart from a plain one. Such a call always travels in a request of its own.
+    """What sets a call apart from a plain one.
 
     `items`: it stands for so many calls, of one argument each, and its params are those arguments; its result is their
     results, and a dict of the errors by their place. `cast`: nobody waits for its answer. `stream`: where the items of
-    its answer go. `progress`: who wants to hear how far it has come.
+    its answer go. `progress`: who wants to hear how far it has come. `key`: what it is routed by. `priority`: those
+    with a higher one are sent first. `tag`: whose it is, of those that share the service fairly. `lane`: the only
+    replica that it may be sent to. `parent`: the request whose handler made it. `trace`: W3C's traceparent.
     """
 
     items: int | None = None
     cast: bool = False
     stream: StreamItems | None = None
     progress: Progress | None = None
+    key: object = ABSENT
+    priority: int = 0
+    tag: str = ""
+    lane: Lane | None = None
+    parent: Sent | None = None
+    trace: str | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it travels in a request of its own."""
+        return (
+            self.items is not None
+            or self.cast
+            or self.stream is not None
+            or self.progress is not None
+            or self.trace is not None
+        )
 
 
 class Call(asyncio.Future[Any]):
     """One call, as the future of its result. It is settled exactly once: by an answer, an error or the caller's cancel.
 
     `deadline` is monotonic seconds, infinite when there is none; `request` what carries it, once sent; `attempts`
-    how often it was. There is no `__init__`: filling these slots from outside takes a third of the
-    time, and `Dispatcher.call()` is the only place where calls are made.
+    how often it was. Only where they mean something: `slot`, that of its key, and `since`, the monotonic seconds from
+    which on it waits for company. There is no `__init__`: filling these slots from outside takes a third of the
+    time, and the dispatcher is the only one that makes calls.
     """
 
-    __slots__ = ("attempts", "deadline", "dispatcher", "method", "params", "request", "special")
+    __slots__ = ("attempts", "deadline", "dispatcher", "method", "params", "request", "since", "slot", "special")
 
     dispatcher: Dispatcher
     method: str
@@ -49,6 +89,8 @@ class Call(asyncio.Future[Any]):
     special: Special | None
     request: Sent | None
     attempts: int
+    slot: int
+    since: float
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Gives the call up: a worker that is at it is told."""
@@ -77,12 +119,27 @@ class Call(asyncio.Future[Any]):
 
 
 class Sent:
-    """One request on its way: the calls that it carries, and where it ends in the port's stream."""
+    """One request on its way: the calls that it carries, and where it ends in the port's stream.
 
-    __slots__ = ("at", "calls", "end", "number", "packed", "weight")
+    `isolated`: it was sent to a worker that had nothing else, because one of its calls may be that one's death.
+    `suspicion`: what speaks for that.
+    """
 
-    def __init__(self, calls: list[Call], packed: bool, at: float) -> None:
+    __slots__ = ("at", "calls", "end", "isolated", "number", "packed", "port", "suspicion", "weight")
+
+    def __init__(
+        self,
+        calls: list[Call],
+        packed: bool,
+        at: float,
+        port: Port,
+        isolated: bool = False,
+        suspicion: Suspicion | None = None,
+    ) -> None:
         self.calls = calls
+        self.isolated = isolated
+        self.port = port
+        self.suspicion = suspicion
         self.packed = packed  # each call is an item of a batch
         self.weight = len(calls) if packed else calls[0].weight
         self.at = at  # monotonic seconds

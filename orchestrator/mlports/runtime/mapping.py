@@ -11,7 +11,8 @@ from typing import Any
 
 from mlports.core.batching import ChunkSize
 from mlports.errors import CallError, InvalidArgument, Overloaded, call_error
-from mlports.runtime.call import Call, Progress, Special
+from mlports.runtime.call import Call, CallOptions, Special
+from mlports.runtime.joining import Errors
 from mlports.runtime.service import Service
 
 _PATIENCE = 0.01  # seconds before a full queue is tried again
@@ -24,10 +25,12 @@ async def map_calls(
     items: Iterable[Any] | AsyncIterable[Any],
     timeout: float | None,
     return_exceptions: bool,
-    progress: Progress | None,
+    options: CallOptions,
 ) -> list[Any]:
     """The results in the order of the items. See `Orchestrator.map`."""
     source = _Chunks(items)
+    progress = options.pop("progress", None)
+    special = Special(**options) if options else None
     size = ChunkSize()
     under_way: deque[tuple[Call, int, float]] = deque()
     results: list[Any] = []
@@ -40,7 +43,7 @@ async def map_calls(
                 chunk = await source.take(size.size if batches else 1)
                 if not chunk:
                     break
-                call = await _submit(service, method, chunk, batches, timeout)
+                call = await _submit(service, method, chunk, batches, timeout, special)
                 under_way.append((call, len(chunk), time.monotonic()))
             if not under_way:
                 return results
@@ -51,7 +54,7 @@ async def map_calls(
                 if count > 1 and _may_split(service, call, error):
                     size.refused(count)
                     halves = (call.params[: count // 2], call.params[count // 2 :])
-                    calls = [await _submit(service, method, half, batches, timeout) for half in halves]
+                    calls = [await _submit(service, method, half, batches, timeout, special) for half in halves]
                     under_way[0] = (calls[1], len(halves[1]), time.monotonic())
                     under_way.appendleft((calls[0], len(halves[0]), time.monotonic()))
                     continue
@@ -73,12 +76,18 @@ async def map_calls(
                 call.exception()  # seen: another one's error is raised
 
 
-async def _submit(service: Service, method: str, chunk: Sequence[Any], batches: bool, timeout: float | None) -> Call:
+async def _submit(
+    service: Service,
+    method: str,
+    chunk: Sequence[Any],
+    batches: bool,
+    timeout: float | None,
+    special: Special | None,
+) -> Call:
+    if batches:
+        special = (special or Special())._replace(items=len(chunk))
     while True:
-        if batches:
-            call = service.dispatcher.call(method, chunk, timeout, Special(items=len(chunk)))
-        else:
-            call = service.dispatcher.call(method, chunk, timeout)
+        call = service.dispatcher.call(method, chunk, timeout, special)
         if not (call.done() and isinstance(call.exception(), Overloaded)):
             return call
         await asyncio.sleep(_PATIENCE)
@@ -96,10 +105,10 @@ def _may_split(service: Service, call: Call, error: CallError) -> bool:
 
 
 def _with_errors(
-    service: Service, method: str, results: list[Any], errors: dict[int, dict[str, Any]], *, return_exceptions: bool
+    service: Service, method: str, results: list[Any], errors: Errors, *, return_exceptions: bool
 ) -> list[Any]:
     for index, error in errors.items():
-        exception = call_error(error, service=service.name, method=method)
+        exception = error if isinstance(error, CallError) else call_error(error, service=service.name, method=method)
         if not return_exceptions:
             raise exception
         results[index] = exception

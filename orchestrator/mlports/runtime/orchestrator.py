@@ -7,10 +7,12 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
+from mlports.core.quarantine import Quarantine
 from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownService
-from mlports.runtime.call import Progress, Special, Stream, StreamItems
+from mlports.runtime.call import CallOptions, Special, Stream, StreamItems
+from mlports.runtime.calls_of_workers import CallsOfWorkers
 from mlports.runtime.guard import Guard
 from mlports.runtime.handle import SupervisorHandle
 from mlports.runtime.mapping import map_calls
@@ -55,8 +57,10 @@ class Orchestrator:
         self.config = config
         self._events = EventLog()
         self._guard = Guard(self._events)
+        self._quarantine = Quarantine()
         self._services: dict[str, Service] = {}
         self._tree: SupervisionTree | None = None
+        self._calls_of_workers: CallsOfWorkers | None = None
         self._routes: dict[str, tuple[Service, str]] = {}
         self._state = "new"
         self._stopped: asyncio.Future[None] | None = None
@@ -105,10 +109,15 @@ class Orchestrator:
         config, directory, memory = self.config, self.config.directory, MemoryWatcher()
         # One more of each service, because one that is recycled has two processes for a moment.
         allow_processes(sum(s.replicas + s.standby + 1 for s in config.service.values()) + len(config.program))
+        calls = self._calls_of_workers = CallsOfWorkers(self._call_for_worker, self._services)
         for name, service in config.service.items():
             self._services[name] = Service(
-                name, service, directory, self._events, self._call_for_worker, self._guard, memory
+                name, service, directory, self._events, calls, self._quarantine, self._guard, memory
             )
+        for name, service in config.service.items():
+            # A shadow is left out where only some of the services are run.
+            if service.shadow is not None and service.shadow.service in self._services:
+                self._services[name].copy_to(self._services[service.shadow.service], service.shadow)
         branches = plan(config)
         return SupervisionTree(branches, self._services, config.program, self._events, directory, self._guard)
 
@@ -122,6 +131,8 @@ class Orchestrator:
                 if self._tree is not None:
                     await self._tree.stop(reason)
             finally:
+                if self._calls_of_workers is not None:
+                    self._calls_of_workers.close()
                 await self._guard.stop()
                 self._state = "stopped"
                 self._events.close()
@@ -147,21 +158,20 @@ class Orchestrator:
     # -- calling
 
     def call(
-        self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, progress: Progress | None = None
+        self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, **options: Unpack[CallOptions]
     ) -> asyncio.Future[Any]:
         """Calls a method: a future of its result, to be awaited; cancelling it cancels the call.
 
-        `progress(done, total, text)` is called when the handler reports how far it has come. The future fails with a
-        `CallError`: `WorkerError` when the handler raised, `WorkerCrashed`, `DeadlineExceeded`, `Overloaded`,
-        `ServiceDown`, `UnknownService`, `UnknownMethod`, `InvalidArgument`.
+        The options are those of `CallOptions`. The future fails with a `CallError`: `WorkerError` when the handler
+        raised, `WorkerCrashed`, `PoisonRequest`, `DeadlineExceeded`, `Overloaded`, `CircuitOpen`, `ServiceDown`,
+        `UnknownService`, `UnknownMethod`, `InvalidArgument`.
         """
         try:
             service, method = self._routes.get(target) or self._find(target)
         except CallError as error:
             return self._failed(error)
         seconds: Any = service.config.timeout if timeout is CONFIGURED else timeout
-        special = None if progress is None else Special(progress=progress)
-        return service.dispatcher.call(method, params, seconds, special)
+        return service.dispatcher.call(method, params, seconds, Special(**options) if options else None)
 
     async def map(
         self,
@@ -171,19 +181,21 @@ class Orchestrator:
         *,
         timeout: Timeout = CONFIGURED,
         return_exceptions: bool = False,
-        progress: Progress | None = None,
+        **options: Unpack[CallOptions],
     ) -> list[Any]:
         """The method's result for each item, in order. The items travel in batches, a bounded number at a time.
 
         The items may be any iterable, also an endless reader of a file: they are taken as they are needed. The first
         item that fails ends the map with its error, or stands in the list in the result's place with
-        `return_exceptions`. `timeout` is for each batch.
+        `return_exceptions`. `timeout` is for each batch. The options are those of `CallOptions`; a `key` is for all.
         """
         service, method = self._routes.get(target) or self._find(target)
         seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
-        return await map_calls(service, method, items, seconds, return_exceptions, progress)
+        return await map_calls(service, method, items, seconds, return_exceptions, options)
 
-    def stream(self, target: str, /, *params: Any, timeout: float | None = None) -> Stream:
+    def stream(
+        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[CallOptions]
+    ) -> Stream:
         """The items of a streaming method, to be iterated with `async for`; no timeout unless one is given.
 
         Raises, while it is iterated, what `call` would.
@@ -194,7 +206,7 @@ class Orchestrator:
         except CallError as error:
             items.fail(error)
             return Stream(items, None)
-        return Stream(items, service.dispatcher.call(method, params, timeout, Special(stream=items)))
+        return Stream(items, service.dispatcher.call(method, params, timeout, Special(stream=items, **options)))
 
     def cast(self, target: str, /, *params: Any) -> None:
         """Sends a message that nobody answers: it is not retried, and lost with a worker that dies.
@@ -216,8 +228,26 @@ class Orchestrator:
             "pid": os.getpid(),
             "config": str(self.config.path) if self.config.path else None,
             "services": {name: service.status() for name, service in self._services.items()},
+            "quarantine": self._quarantine.listing(),
             "programs": {name: program.status() for name, program in programs.items()},
         }
+
+    def release(self, digest: str | None = None) -> list[str]:
+        """Allows calls again that are in quarantine because they kill workers: all, or the one of this digest.
+
+        A digest is in hex, and may be cut short. Gives the digests of those that were released, which `status()` has
+        as "quarantine". Raises `LookupError` where it is that of none, or of several.
+        """
+        if digest is None:
+            released = [each["digest"] for each in self._quarantine.listing()]
+            self._quarantine.release_all()
+        else:
+            released = [held.digest for held in self._quarantine.release(digest)]
+        for service in self._services.values():
+            service.dispatcher.look_closer()
+        if released:
+            self._events.emit("released", text=f"allowed again: {', '.join(each[:12] for each in released)}")
+        return released
 
     def supervisor(self, name: str = "mlports") -> SupervisorHandle:
         """A supervisor, to ask about its children and to start and stop them; without a name, the root.
@@ -264,12 +294,15 @@ class Orchestrator:
             self._routes[target] = route
         return route
 
-    def _call_for_worker(self, target: str, params: list[Any], timeout: float | None) -> asyncio.Future[Any]:
+    def _call_for_worker(
+        self, target: str, params: list[Any], timeout: float | None, special: Special | None
+    ) -> asyncio.Future[Any]:
         try:
             service, method = self._routes.get(target) or self._find(target)
         except (CallError, NotRunning) as error:
             return self._failed(error)
-        return service.dispatcher.call(method, params, service.config.timeout if timeout is None else timeout)
+        seconds = service.config.timeout if timeout is None else timeout
+        return service.dispatcher.call(method, params, seconds, special)
 
     def _failed(self, error: Exception) -> asyncio.Future[Any]:
         assert self._loop is not None  # there is one before any error can be told from `NotRunning`

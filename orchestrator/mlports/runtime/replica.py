@@ -59,7 +59,7 @@ class Replica:
         self.on_answered = calls.on_answered
         self.on_item = calls.on_item
         self.on_room = service.on_room
-        self.on_request = service.on_request
+        self.on_request = service.calls_of_workers.make
         self.on_progress = service.on_progress
         self.on_log = service.on_log
 
@@ -127,7 +127,9 @@ class Replica:
         health = self._health.pop(port, None)
         if health is not None:
             health.close()
-        verdict = self.service.on_dead(self, port, verdict, unanswered)
+        verdict, was_at_risk = self.service.on_dead(self, port, verdict, unanswered)
+        if port is self.port and was_at_risk and self._start_again():
+            return
         if port is self.port:
             self._cancel_timer()
             self._ending = Ending(
@@ -146,6 +148,22 @@ class Replica:
                 self._try_again()
         if self._ending is not None and not self._ports and not self._is_gone:
             self._gone(self._ending)
+
+    def _start_again(self) -> bool:
+        """After a death that was to be expected: the worker was given calls to see which of them kills.
+
+        It says nothing of the worker, so its supervisor, which counts deaths, hears nothing of it.
+        """
+        if self._asked is not None or self.successor is not None:
+            return False
+        self._cancel_timer()
+        self.service.count_start(self.number)
+        try:
+            self.port = self._spawn()
+        except SpawnFailed as error:
+            self.service.tell_unspawned(self.number, error)
+            return False
+        return True
 
     # -- its start
 

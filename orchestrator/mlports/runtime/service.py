@@ -18,25 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlports.core.memory_limit import FAR_OVER
+from mlports.core.quarantine import Quarantine
 from mlports.core.verdict import Verdict
-from mlports.errors import CallError
+from mlports.runtime.calls_of_workers import CallsOfWorkers
 from mlports.runtime.cgroup import MemoryGroup
 from mlports.runtime.dispatcher import Dispatcher
 from mlports.runtime.guard import Guard
 from mlports.runtime.memory_watch import MemoryWatcher
 from mlports.runtime.port import Port, PortOwner
 from mlports.runtime.process import SpawnFailed, resolve
+from mlports.runtime.shadowing import Shadowing
 from mlports.telemetry import EventLog
-from mlports_protocol import LocalProtocolError, Progressed, Request
+from mlports_protocol import Progressed
 
 if TYPE_CHECKING:
-    from mlports.config import ServiceConfig
+    from mlports.config import ServiceConfig, ShadowConfig
     from mlports.runtime.replica import Replica
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINES_A_SECOND = 1000  # of a worker's stderr that become events
-
-Route = Callable[[str, list[Any], float | None], "asyncio.Future[Any]"]
 
 
 class Service:
@@ -48,14 +48,15 @@ class Service:
         config: ServiceConfig,
         directory: Path,
         events: EventLog,
-        route: Route,
+        calls_of_workers: CallsOfWorkers,
+        quarantine: Quarantine,
         guard: Guard,
         memory: MemoryWatcher,
     ) -> None:
         self.name = name
         self.config = config
         self.memory = memory
-        self.dispatcher = Dispatcher(name, config.queue, config.retries, config.grace, events)
+        self.dispatcher = Dispatcher(name, config, quarantine, events)
         self.replicas: dict[int, Replica] = {}  # every life there is
         self._restarts: dict[int, int] = {}  # of each replica that was ever started
         self._standby: list[Replica] = []  # up, and not in use; the longest waiting first
@@ -66,7 +67,8 @@ class Service:
         self._worn: deque[Replica] = deque()  # those that are to be recycled
         self._directory = directory
         self._events = events
-        self._route = route
+        self.calls_of_workers = calls_of_workers
+        self.dispatcher.on_given_up = calls_of_workers.cancel_for
         self._guard = guard
         self._down: str | None = None  # why there will be no more replicas
         self._closing = False
@@ -74,36 +76,12 @@ class Service:
         self._env: Mapping[bytes, bytes] | None = None
         self._lines = _LineBudget()
 
+    def copy_to(self, target: Service, settings: ShadowConfig) -> None:
+        """From now on a share of its calls is made of another service too."""
+        self.dispatcher.shadowing = Shadowing(self.name, settings, lambda: target.dispatcher, self._events)
+        self.dispatcher.look_closer()
+
     # -- what ports report
-
-    def on_request(self, port: Port, request: Request) -> None:
-        """A worker calls a service: the call is made in its name, and its outcome sent back."""
-        deadline: Any = (request.meta or {}).get("deadline_ms")
-        timeout = deadline / 1000 if isinstance(deadline, int | float) and deadline is not True else None
-        future = self._route(request.method, request.params, timeout)
-
-        def settle(future: asyncio.Future[Any]) -> None:
-            if port.state == "dead" or request.id not in port.session.open:
-                return
-            error: dict[str, Any] | None
-            if future.cancelled():
-                error = {"code": "cancelled", "message": f"{request.method} was cancelled"}
-            else:
-                exception = future.exception()
-                error = None if exception is None else _as_error(exception)
-            try:
-                result = future.result() if error is None else None
-                buffers = port.session.answer(request.id, error, result)
-            except LocalProtocolError as unsendable:
-                text = f"the answer of {request.method} cannot be sent on: {unsendable}"
-                try:
-                    buffers = port.session.answer(request.id, {"code": "internal", "message": text[:1000]})
-                except LocalProtocolError:  # it takes no frame of this length, and waits in vain
-                    return
-            port.send(buffers)
-            port.flush()
-
-        future.add_done_callback(settle)
 
     def on_progress(self, port: Port, progress: Progressed) -> None:
         self.dispatcher.on_progress(port, progress)
@@ -176,7 +154,7 @@ class Service:
         if self._closing:
             return
         if len(self.dispatcher.ready) < self._wanted:
-            self.dispatcher.add(port)
+            self.dispatcher.add(port, self._wanted)
         else:
             self._standby.append(replica)
 
@@ -193,7 +171,7 @@ class Service:
             if replica.port is not None and replica.port.state == "ready":
                 self.tell(replica.number, "promoted", "it stood by, and takes the place of one that is gone")
                 self.promoted = True
-                replica.watch_requests(self.dispatcher.add(replica.port))
+                replica.watch_requests(self.dispatcher.add(replica.port, self._wanted))
 
     def replace(self, replica: Replica, old: Port, new: Port, stop_old: Callable[[], None]) -> None:
         """A recycled replica's new process takes the old one's place; `stop_old` when that has nothing left to do."""
@@ -203,10 +181,10 @@ class Service:
         elif lane.retired:  # it is drained because it is too large, and one that stood by may have its place
             self.take_in(replica, new)
             lane.retire(stop_old)
-        else:
-            if not self._closing:
-                self.dispatcher.add(new)
+        elif self._closing:
             self.dispatcher.retire(old, stop_old)
+        else:
+            self.dispatcher.replace(old, new, stop_old)
 
     def drain(self, replica: Replica, port: Port, then: Callable[[], None]) -> None:
         """Gives a worker nothing more to do; `then` when it has nothing left."""
@@ -219,8 +197,14 @@ class Service:
             self.dispatcher.retire(port, then)
             self._replace_used()
 
-    def on_dead(self, replica: Replica, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> Verdict:
-        """A process is gone: what it was at is sent again, or fails. The verdict, with all that is known of it."""
+    def on_dead(
+        self, replica: Replica, port: Port, verdict: Verdict, unanswered: Sequence[Any]
+    ) -> tuple[Verdict, bool]:
+        """A process is gone: what it was at is sent again, or fails.
+
+        Gives the verdict, with all that is known of it, and whether the worker was put at risk knowingly: it had been
+        given calls that may have killed another.
+        """
         self._guard.remove(port.pid)
         self.leaving.discard(port)
         if self._all_left is not None and not self.leaving and not self._all_left.done():
@@ -242,9 +226,10 @@ class Service:
             verdict=verdict.as_dict(),
             text=str(verdict),
         )
-        self.dispatcher.remove(port, verdict, unanswered)
+        self.calls_of_workers.cancel_of(port)
+        was_at_risk = self.dispatcher.remove(port, verdict, unanswered)
         self._replace_used()
-        return verdict
+        return verdict, was_at_risk and verdict.cause != "stopped"
 
     def wants_recycling(self, replica: Replica) -> None:
         """This replica's process is to be replaced, as soon as no other is being replaced."""
@@ -365,6 +350,11 @@ class Service:
             return "stopping"
         return "up" if self.dispatcher.ready else "starting"
 
+    @property
+    def is_short(self) -> bool:
+        """Whether fewer replicas are in use than are to be, and more will come."""
+        return self._down is None and len(self.dispatcher.ready) < self._wanted
+
     def status(self) -> dict[str, Any]:
         """The service's figures, as plain values."""
         numbers = sorted({*range(self.config.replicas + self.config.standby), *self.replicas})
@@ -377,6 +367,7 @@ class Service:
             "failed": calls.failed,
             "retried": calls.retried,
             "methods": sorted(calls.methods) if calls.methods is not None else None,
+            **calls.status(),
             "replicas": [self._status_of(number) for number in numbers],
         }
 
@@ -427,9 +418,3 @@ class _LineBudget:
             return None
         dropped, self._dropped = self._dropped, 0
         return dropped
-
-
-def _as_error(exception: BaseException) -> dict[str, Any]:
-    if isinstance(exception, CallError):
-        return exception.as_error()
-    return {"code": "internal", "message": f"{type(exception).__name__}: {exception}"}

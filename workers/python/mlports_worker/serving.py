@@ -463,7 +463,12 @@ class Server:
         left = context.deadline if context is not None else None
         if timeout is not None:
             left = timeout if left is None else min(left, timeout)
-        meta = None if left is None else {"deadline_ms": max(0, int(left * 1000))}
+        meta: dict[str, Any] = {} if left is None else {"deadline_ms": max(0, int(left * 1000))}
+        if context is not None:
+            if context.id >= 0:  # a cast has none
+                meta["parent"] = context.id
+            if "traceparent" in context.meta:
+                meta["traceparent"] = context.meta["traceparent"]
         self.connection.send_now(self.session.request, target, list(params), meta, pending)
 
     def log(self, level: str, text: str, fields: dict[str, Any]) -> None:

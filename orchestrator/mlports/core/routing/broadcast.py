@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
-
-from mlports.core.routing.lanes import LaneView, has_room
 
 
 class Broadcast:
-    """All replicas that are open.
+    """Every replica that is up when a call is made, or, if none is, those that are as soon as one is.
 
-    The rules
-    - A call is sent when every open lane has room, then to all of them at once; so all get the same calls, in the same
-      order. A replica that is slow holds the broadcasts up.
-    - A replica that is not open at that moment gets no copy, then or later.
+    Each copy waits for its own replica: so all get them in the same order, and a slow one holds up no other. A replica
+    that comes up later gets no copy.
     """
 
     __slots__ = ()
-
-    def choose_all(self, lanes: Sequence[LaneView], now: float, weight: int = 1) -> list[int] | None:
-        """The indices of the lanes that get a copy, by the replicas' numbers; None: it waits.
-
-        `now` is in monotonic seconds, `weight` in calls. It waits when no lane is open, too.
-        """
-        chosen = []
-        for index, lane in enumerate(lanes):
-            if lane.open:
-                if not has_room(lane, now, weight):
-                    return None
-                chosen.append((lane.number, index))
-        return [index for _, index in sorted(chosen)] or None
 
 
 class Gathering:

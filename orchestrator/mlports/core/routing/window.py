@@ -19,33 +19,33 @@ class Window:
     with at once: behind a slow call, quick ones would wait for nothing.
     """
 
-    __slots__ = ("_last", "floor", "in_flight", "pace", "size")
+    __slots__ = ("floor", "in_flight", "last", "pace", "size")
 
     def __init__(self, floor: int) -> None:
         self.floor = floor
         self.size = floor
         self.in_flight = 0
         self.pace: float | None = None  # seconds an answer, averaged
-        self._last = 0.0
+        self.last = 0.0  # when an answer came, or the first request went out, in monotonic seconds
 
     def sent(self, count: int, now: float) -> None:
         """`count` requests went out."""
         if not self.in_flight:
-            self._last = now
+            self.last = now
         self.in_flight += count
 
     def answered(self, count: int, now: float) -> None:
         """`count` of them came back."""
         self.in_flight -= count
-        sample = (now - self._last) / count
-        self._last = now
+        sample = (now - self.last) / count
+        self.last = now
         self.pace = sample if self.pace is None else self.pace + _SHARE * (sample - self.pace)
         fitting = int(_AHEAD / self.pace) if self.pace > 0 else _MOST
         self.size = max(self.floor, min(fitting, 2 * self.size, _MOST))
 
     def room(self, now: float, weight: int = 1) -> int:
         """How many more calls may be sent in requests of `weight` calls each; two of those always fit."""
-        if self.in_flight and now - self._last > _STALL:
+        if self.in_flight and now - self.last > _STALL:
             return max(0, self.floor - 1 - self.in_flight)
         return max(0, max(self.size, 2 * weight) - self.in_flight)
 
