@@ -24,6 +24,7 @@ from mlports import (
     Config,
     DeadlineExceeded,
     NotRunning,
+    PipelineConfig,
     ProgramConfig,
     ServiceConfig,
     StartFailed,
@@ -680,3 +681,18 @@ def test_a_child_by_fork_leaves_it_alone(tmp_path: Path) -> None:
         """,
     )
     assert (ended.stdout, ended.returncode) == ("still there\n", 0)
+
+
+def test_pipelines_are_called_by_their_names(tmp_path: Path) -> None:
+    """Guards the facade: the same targets, results and errors as in an event loop."""
+    pipelines = {
+        "counted": PipelineConfig(stages=["desk.echo", "desk.numbers"]),
+        "divided": PipelineConfig(stages=["desk.divide", "desk.echo"]),
+    }
+    with mlports.open(Config(service=desk(tmp_path), pipeline=pipelines)) as orch:
+        assert orch.call("divided", 6, 2) == 3
+        assert orch.map("counted", [], timeout=5) == []
+        assert list(orch.stream("counted", 3)) == [0, 1, 2]
+        with pytest.raises(WorkerError, match="in pipeline divided, stage 1 of 2"):
+            orch.call("divided", 1, 0)
+        assert orch.status()["pipelines"]["divided"]["answered"] == 1

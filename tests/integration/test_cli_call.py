@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command_line import PATIENCE, Run, mlports, project, running, start
+from tests.integration.command_line import CONFIG, PATIENCE, Run, mlports, project, running, start
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +231,40 @@ def test_progress_is_shown_at_a_terminal_only(orchestrator: Run) -> None:
         os.close(ours)
     assert b"test.report at it" in shown
     assert b"3/3" in shown
+
+
+PIPELINE = (
+    CONFIG
+    + """
+[service.broken]
+command = ["python", "worker.py"]
+config = { broken = true }
+restart = "temporary"
+[pipeline.counted]
+stages = ["test.echo", "test.count"]
+[pipeline.failing]
+stages = ["test.echo", "test.fail"]
+"""
+)
+
+
+def test_a_pipeline_is_called_by_its_name(tmp_path: Path) -> None:
+    """Guards pipelines, by themselves, when only their services are started, and through a running orchestrator."""
+    folder = project(tmp_path, PIPELINE)
+
+    def check() -> None:
+        done = mlports("call", "counted", "3", "--stream", cwd=folder)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "0\n1\n2\n", "")
+
+    check()
+    done = mlports("call", "countde", "3", cwd=folder)
+    assert done.returncode == 2
+    assert "'countde' names no method: write SERVICE.METHOD, as in model.predict, or a pipeline's name" in done.stderr
+    with running(folder):
+        check()
+        done = mlports("call", "failing", '"x"', cwd=folder)
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            "error: in pipeline failing, stage 2 of 2 (test.fail): ValueError: x\nin the worker"
+        )
+        assert "counted" in mlports("status", cwd=folder).stdout

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def call(
-    target: Annotated[str, typer.Argument(metavar="SERVICE.METHOD")],
+    target: Annotated[str, typer.Argument(metavar="SERVICE.METHOD|PIPELINE")],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -54,8 +54,8 @@ def call(
     from mlports.cli.values import read_argument
 
     service, dot, method = target.rpartition(".")
-    if not (service and dot and method):
-        raise WrongUsage(f"{target!r} names no method: write SERVICE.METHOD, as in model.predict")
+    if not (service and dot and method) and not _is_pipeline(resolve(config), target):
+        raise WrongUsage(f"{target!r} names no method: write SERVICE.METHOD, as in model.predict, or a pipeline's name")
     if timeout is not None and timeout != timeout:
         raise WrongUsage("--timeout: nan is no span of time")
     texts = arguments or []
@@ -67,7 +67,7 @@ def call(
     params = [] if from_stdin else [read_argument(text, number) for number, text in enumerate(texts, 1)]
     limit: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     wanted = is_terminal(sys.stderr) if progress is None else progress
-    with _caller(resolve(config), service, target, quiet=json) as caller, _bar(wanted, target) as bar:
+    with _caller(resolve(config), service or target, target, quiet=json) as caller, _bar(wanted, target) as bar:
         if from_stdin:
             raise typer.Exit(_map(caller, target, limit, bar, json))
         if stream:
@@ -91,9 +91,15 @@ def _show(value: Any, bar: ProgressBar | None, pretty: bool = False) -> None:
         put(text)
 
 
+def _is_pipeline(config: Path, name: str) -> bool:
+    from mlports import load_config
+
+    return not config.is_dir() and name in load_config(config).pipeline
+
+
 @contextmanager
 def _caller(config: Path, service: str, target: str, quiet: bool) -> Iterator[Caller]:
-    """The running orchestrator, or one of our own with the service alone."""
+    """The running orchestrator, or one of our own with the service, or a pipeline's services, alone."""
     from mlports import NoOrchestrator, connect
 
     try:
@@ -108,10 +114,16 @@ def _caller(config: Path, service: str, target: str, quiet: bool) -> Iterator[Ca
     from mlports import BlockingOrchestrator, Orchestrator, UnknownService, load_config
 
     whole = load_config(config)
-    if service not in whole.service:
-        known = ", ".join(sorted(whole.service))
+    if service in whole.pipeline:
+        pipelines = {service: whole.pipeline[service]}
+        wanted = {stage.rpartition(".")[0] for stage in pipelines[service].stages}
+    elif service in whole.service:
+        pipelines, wanted = {}, {service}
+    else:
+        known = ", ".join(sorted((*whole.service, *whole.pipeline)))
         raise UnknownService(f"{config} has no service {service!r}; it has: {known}", service=service)
-    orchestrator = Orchestrator(config=whole.model_copy(update={"service": {service: whole.service[service]}}))
+    services = {name: one for name, one in whole.service.items() if name in wanted}
+    orchestrator = Orchestrator(config=whole.model_copy(update={"service": services, "pipeline": pipelines}))
     ready = False
 
     def on_event(event: dict[str, Any]) -> None:

@@ -58,6 +58,8 @@ def _table(found: dict[str, Any], colour: bool) -> str:
     for name, program in found.get("programs", {}).items():
         uptime = "" if program["uptime"] is None else _span(program["uptime"])
         rows.append([name, program["state"], str(program["pid"] or ""), uptime, str(program["restarts"]), "", "", ""])
+    for name, pipeline in found.get("pipelines", {}).items():
+        rows.append([name, "pipeline", "", "", "", str(pipeline["under_way"]), str(pipeline["answered"]), ""])
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [f"orchestrator {found['state']}, pid {found['pid']}, {found['config'] or 'made in Python'}", ""]
     for row in rows:

@@ -183,7 +183,7 @@ class Stream:
     """
 
     # The call knows of the items alone, so that a stream which its reader has let go of is nobody's.
-    def __init__(self, items: StreamItems, call: Call | None) -> None:
+    def __init__(self, items: StreamItems, call: asyncio.Future[Any] | None) -> None:
         self._items = items
         self._call = call
         self._taken = 0

@@ -28,7 +28,7 @@ async def map_calls(
     options: CallOptions,
 ) -> list[Any]:
     """The results in the order of the items. See `Orchestrator.map`."""
-    source = _Chunks(items)
+    source = Chunks(items)
     progress = options.pop("progress", None)
     special = Special(**options) if options else None
     size = ChunkSize()
@@ -115,7 +115,7 @@ def _with_errors(
     return results
 
 
-class _Chunks:
+class Chunks:
     """Takes items from an iterable or an async iterable, so many at a time."""
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:

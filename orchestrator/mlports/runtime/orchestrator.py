@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from mlports.core.quarantine import Quarantine
-from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownService
+from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownMethod, UnknownService
 from mlports.runtime.call import CallOptions, Special, Stream, StreamItems
 from mlports.runtime.calls_of_workers import CallsOfWorkers
 from mlports.runtime.guard import Guard
 from mlports.runtime.handle import SupervisorHandle
 from mlports.runtime.mapping import map_calls
 from mlports.runtime.memory_watch import MemoryWatcher
+from mlports.runtime.pipeline import Pipeline, PipelineItems
 from mlports.runtime.process import allow_processes
 from mlports.runtime.service import Service
 from mlports.runtime.tree import SupervisionTree
@@ -41,8 +42,9 @@ class Orchestrator:
         async with Orchestrator.from_config("mlports.toml") as orch:
             y = await orch.call("digits.predict", x, timeout=1.0)
 
-    `services` maps names to `ServiceConfig`s. A target is always "service.method". A `timeout` is in seconds; left out,
-    it is the service's own; None means as long as it takes. All methods belong to the event loop that started it.
+    `services` maps names to `ServiceConfig`s. A target is "service.method", or a pipeline's name. A `timeout` is in
+    seconds; left out, it is the service's own; None means as long as it takes. All methods belong to the event loop
+    that started it.
     """
 
     def __init__(self, services: Mapping[str, ServiceConfig] | None = None, *, config: Config | None = None) -> None:
@@ -62,6 +64,7 @@ class Orchestrator:
         self._tree: SupervisionTree | None = None
         self._calls_of_workers: CallsOfWorkers | None = None
         self._routes: dict[str, tuple[Service, str]] = {}
+        self._pipelines: dict[str, Pipeline] = {}
         self._state = "new"
         self._stopped: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,6 +121,8 @@ class Orchestrator:
             # A shadow is left out where only some of the services are run.
             if service.shadow is not None and service.shadow.service in self._services:
                 self._services[name].copy_to(self._services[service.shadow.service], service.shadow)
+        for name, pipeline in config.pipeline.items():
+            self._pipelines[name] = self._pipelines[f"{name}.run"] = Pipeline(name, pipeline, self._services)
         branches = plan(config)
         return SupervisionTree(branches, self._services, config.program, self._events, directory, self._guard)
 
@@ -164,10 +169,13 @@ class Orchestrator:
 
         The options are those of `CallOptions`. The future fails with a `CallError`: `WorkerError` when the handler
         raised, `WorkerCrashed`, `PoisonRequest`, `DeadlineExceeded`, `Overloaded`, `CircuitOpen`, `ServiceDown`,
-        `UnknownService`, `UnknownMethod`, `InvalidArgument`.
+        `UnknownService`, `UnknownMethod`, `InvalidArgument`. That of a pipeline says which stage failed.
         """
+        found = self._routes.get(target)
+        if found is None and target in self._pipelines:
+            return self._call_pipeline(target, params, timeout, Special(**options) if options else None)
         try:
-            service, method = self._routes.get(target) or self._find(target)
+            service, method = found or self._find(target)
         except CallError as error:
             return self._failed(error)
         seconds: Any = service.config.timeout if timeout is CONFIGURED else timeout
@@ -187,8 +195,13 @@ class Orchestrator:
 
         The items may be any iterable, also an endless reader of a file: they are taken as they are needed. The first
         item that fails ends the map with its error, or stands in the list in the result's place with
-        `return_exceptions`. `timeout` is for each batch. The options are those of `CallOptions`; a `key` is for all.
+        `return_exceptions`. `timeout` is for each batch; of a pipeline, for each item. The options are those of
+        `CallOptions`; a `key` is for all.
         """
+        if target in self._pipelines:
+            pipeline, own = self._pipelines[target], isinstance(timeout, _Configured)
+            limit = pipeline.config.timeout if isinstance(timeout, _Configured) else timeout
+            return await pipeline.map(items, limit, return_exceptions, options, of_stages=own)
         service, method = self._routes.get(target) or self._find(target)
         seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
         return await map_calls(service, method, items, seconds, return_exceptions, options)
@@ -198,8 +211,11 @@ class Orchestrator:
     ) -> Stream:
         """The items of a streaming method, to be iterated with `async for`; no timeout unless one is given.
 
-        Raises, while it is iterated, what `call` would.
+        Of a pipeline, those of its last stage. Raises, while it is iterated, what `call` would.
         """
+        if target in self._pipelines:
+            told = PipelineItems()
+            return Stream(told, self._pipelines[target].call(params, timeout, Special(stream=told, **options)))
         items = StreamItems()
         try:
             service, method = self._routes.get(target) or self._find(target)
@@ -213,6 +229,10 @@ class Orchestrator:
 
         Raises the `CallError` that is known at once, such as `UnknownMethod` or `ServiceDown`.
         """
+        if target in self._pipelines:
+            name = self._pipelines[target].name
+            text = f"{name} is a pipeline, to which nothing can be cast: its stages need each other's results. Call it"
+            raise UnknownMethod(text, service=name, method="run")
         service, method = self._routes.get(target) or self._find(target)
         call = service.dispatcher.call(method, params, None, Special(cast=True))
         if call.done():
@@ -221,7 +241,7 @@ class Orchestrator:
     # -- looking on
 
     def status(self) -> dict[str, Any]:
-        """What there is, as plain values: state, pid, and for each service its replicas, queue and counts."""
+        """What there is, as plain values: state, pid, and for each service its replicas, queue and counts, …"""
         programs = self._tree.programs if self._tree is not None else {}
         return {
             "state": self._state,
@@ -230,6 +250,7 @@ class Orchestrator:
             "services": {name: service.status() for name, service in self._services.items()},
             "quarantine": self._quarantine.listing(),
             "programs": {name: program.status() for name, program in programs.items()},
+            "pipelines": {pipeline.name: pipeline.status() for pipeline in self._pipelines.values()},
         }
 
     def release(self, digest: str | None = None) -> list[str]:
@@ -283,10 +304,16 @@ class Orchestrator:
             raise NotRunning(f"this orchestrator is {self._state}; call it inside its `async with`, or after start()")
         name, dot, method = target.rpartition(".")
         if not dot or not name or not method:
-            raise UnknownService(f"{target!r} is no target: say service.method", service=target)
+            text = f"{target!r} is no target: say service.method"
+            if self._pipelines:
+                text += f", or the name of a pipeline: {', '.join(sorted(self.config.pipeline))}"
+            raise UnknownService(text, service=target)
         service = self._services.get(name)
+        if service is None and name in self._pipelines:
+            text = f"{name} is a pipeline, which has no method {method!r}: call it by its name alone"
+            raise UnknownMethod(text, service=name, method=method)
         if service is None:
-            known = ", ".join(sorted(self._services))
+            known = ", ".join(sorted((*self._services, *self.config.pipeline)))
             raise UnknownService(f"there is no service {name!r}; there are: {known}", service=name, method=method)
         route = (service, method)
         # Bounded, because methods of bare workers are whatever callers name.
@@ -297,12 +324,22 @@ class Orchestrator:
     def _call_for_worker(
         self, target: str, params: list[Any], timeout: float | None, special: Special | None
     ) -> asyncio.Future[Any]:
+        if target in self._pipelines:
+            return self._call_pipeline(target, params, CONFIGURED if timeout is None else timeout, special)
         try:
             service, method = self._routes.get(target) or self._find(target)
         except (CallError, NotRunning) as error:
             return self._failed(error)
         seconds = service.config.timeout if timeout is None else timeout
         return service.dispatcher.call(method, params, seconds, special)
+
+    def _call_pipeline(
+        self, target: str, params: Sequence[Any], timeout: Timeout, special: Special | None
+    ) -> asyncio.Future[Any]:
+        pipeline = self._pipelines[target]
+        if isinstance(timeout, _Configured):
+            return pipeline.call(params, pipeline.config.timeout, special, of_stages=True)
+        return pipeline.call(params, timeout, special)
 
     def _failed(self, error: Exception) -> asyncio.Future[Any]:
         assert self._loop is not None  # there is one before any error can be told from `NotRunning`
