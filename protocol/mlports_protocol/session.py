@@ -125,7 +125,7 @@ class Session:
         buffers = self._encode(Notification(method, params))
         if method in PARSED:
             try:
-                PARSED[method](self.codec.decode(b"".join(buffers)[4:]).params)  # type: ignore[union-attr]
+                PARSED[method](self._as_received(buffers).params)  # type: ignore[union-attr]
             except RemoteProtocolError as reason:
                 raise Unencodable(f"{method} cannot be sent: {reason}") from None
         return buffers
@@ -388,6 +388,10 @@ class Session:
                 f"the message is {size} bytes long and the peer accepts frames of {self._peer_max_frame} (max_frame)"
             )
         return buffers
+
+    def _as_received(self, buffers: list[Buffer]) -> Message:
+        """The message in what `_encode` gave."""
+        return self.codec.decode(b"".join(buffers)[4:])
 
     def _control(self, method: str, *params: Any) -> list[Buffer]:
         self._must_be_ready("notification", method)

@@ -107,12 +107,16 @@ ASYNC_TICKS = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def orch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Orchestrator]:
-    """The same methods as generators and as async generators."""
+    """The same methods as generators and as async generators, in processes of their own and inline."""
     place = tmp_path_factory.mktemp("programs")
     async with Orchestrator(
         {
             "plain": ServiceConfig(command=program(place, TICKS, "plain"), timeout=10),
             "async": ServiceConfig(command=program(place, ASYNC_TICKS, "async_"), timeout=10),
+            "inline": ServiceConfig(command=program(place, TICKS, "inline"), timeout=10, transport="inline"),
+            "inline-async": ServiceConfig(
+                command=program(place, ASYNC_TICKS, "inline_async"), timeout=10, transport="inline"
+            ),
             "other": ServiceConfig(command=program(place, TICKS, "other")),
         }
     ) as orchestrator:
@@ -120,6 +124,7 @@ async def orch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Orches
 
 
 both = pytest.mark.parametrize("service", ["plain", "async"])
+every = pytest.mark.parametrize("service", ["plain", "async", "inline", "inline-async"])
 
 
 def is_ahead(made: Path, count: int) -> bool:
@@ -151,25 +156,25 @@ async def taken_and_failed(stream: AsyncIterator[Any]) -> tuple[list[Any], CallE
     raise AssertionError(f"no error came after {items}")
 
 
-@both
+@every
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 1000])
 async def test_the_items_in_order(orch: Orchestrator, service: str, count: int) -> None:
     assert await taken(orch.stream(f"{service}.count", count)) == list(range(count))
 
 
-@both
+@every
 async def test_several_streams_at_once(orch: Orchestrator, service: str) -> None:
     streams = [taken(orch.stream(f"{service}.count", 100 + n)) for n in range(10)]
     assert await asyncio.gather(*streams) == [list(range(100 + n)) for n in range(10)]
 
 
-@both
+@every
 async def test_large_items(orch: Orchestrator, service: str) -> None:
     sizes = [len(body) async for body in orch.stream(f"{service}.bodies", 60, 300_000)]
     assert sizes == [300_000] * 60
 
 
-@both
+@every
 async def test_a_reader_that_stops_holds_the_worker(orch: Orchestrator, service: str, tmp_path: Path) -> None:
     stream = orch.stream(f"{service}.watched", str(tmp_path), 1000)
     made = tmp_path / "made"
@@ -187,7 +192,7 @@ async def test_a_reader_that_stops_holds_the_worker(orch: Orchestrator, service:
     await until(lambda: marks(tmp_path / "ended") == ["finally"], "it ended by itself")
 
 
-@both
+@every
 @pytest.mark.parametrize("how", ["break", "aclose", "with", "cancel", "error"])
 async def test_leaving_early_ends_the_generator(orch: Orchestrator, service: str, how: str, tmp_path: Path) -> None:
     stream = orch.stream(f"{service}.watched", str(tmp_path), 1_000_000)
@@ -233,7 +238,7 @@ async def test_a_stream_that_nobody_reads_is_ended(orch: Orchestrator, how: str,
     await until(lambda: "finally" in marks(tmp_path / "ended"), "the generator's finally ran")
 
 
-@both
+@both  # the inline one's loop would keep a thread for what waits
 async def test_a_generator_that_is_in_the_midst_of_something(orch: Orchestrator, service: str, tmp_path: Path) -> None:
     async with orch.stream(f"{service}.waits", str(tmp_path)) as stream:
         assert await anext(stream) == "first"
@@ -243,7 +248,7 @@ async def test_a_generator_that_is_in_the_midst_of_something(orch: Orchestrator,
 # Errors.
 
 
-@both
+@every
 @pytest.mark.parametrize("count", [0, 1, 100])
 async def test_an_error_comes_after_the_items_before_it(orch: Orchestrator, service: str, count: int) -> None:
     stream = orch.stream(f"{service}.breaks", count)
@@ -255,14 +260,14 @@ async def test_an_error_comes_after_the_items_before_it(orch: Orchestrator, serv
     assert await taken(stream) == []
 
 
-@both
+@every
 async def test_an_error_before_the_first_item(orch: Orchestrator, service: str) -> None:
     items, error = await taken_and_failed(orch.stream(f"{service}.breaks_at_once"))
     assert items == []
     assert "nothing at all" in str(error)
 
 
-@both
+@every
 async def test_an_item_that_cannot_be_sent(orch: Orchestrator, service: str) -> None:
     items, error = await taken_and_failed(orch.stream(f"{service}.unsendable", 3))
     assert items == [0, 1, 2]
@@ -330,7 +335,7 @@ async def test_items_that_had_arrived_are_not_lost_in_a_crash(tmp_path: Path) ->
 # Streams and calls.
 
 
-@both
+@every
 async def test_a_call_of_a_stream_method_gives_the_list(orch: Orchestrator, service: str) -> None:
     assert await orch.call(f"{service}.count", 100) == list(range(100))
     with pytest.raises(WorkerError, match="no more"):
@@ -339,14 +344,14 @@ async def test_a_call_of_a_stream_method_gives_the_list(orch: Orchestrator, serv
     assert await asyncio.gather(*calls) == [list(range(n)) for n in range(50)]
 
 
-@both
+@every
 async def test_a_stream_of_a_plain_method_is_refused(orch: Orchestrator, service: str) -> None:
     with pytest.raises(UnknownMethod, match=r"echo does not stream: it is called, and answers once"):
         await anext(orch.stream(f"{service}.echo", 1))
     assert await orch.call(f"{service}.echo", 1) == 1
 
 
-@both
+@every
 async def test_a_stream_may_call_others(orch: Orchestrator, service: str) -> None:
     assert await taken(orch.stream(f"{service}.relays", "other.echo", 100)) == list(range(100))
 
@@ -368,7 +373,7 @@ async def test_calls_are_answered_beside_an_async_stream(orch: Orchestrator) -> 
 # Timeouts.
 
 
-@both
+@both  # the inline one's loop would keep a thread for what waits
 async def test_a_timeout(orch: Orchestrator, service: str, tmp_path: Path) -> None:
     items, error = await taken_and_failed(orch.stream(f"{service}.waits", str(tmp_path), timeout=0.2))
     assert items == ["first"]
@@ -376,7 +381,7 @@ async def test_a_timeout(orch: Orchestrator, service: str, tmp_path: Path) -> No
     assert await orch.call(f"{service}.echo", 1) == 1
 
 
-@both
+@every
 async def test_no_timeout_unless_one_is_given(orch: Orchestrator, service: str) -> None:
     assert await taken(orch.stream(f"{service}.left")) == [None]
     (left,) = await taken(orch.stream(f"{service}.left", timeout=5))

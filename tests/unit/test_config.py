@@ -611,7 +611,6 @@ LATER = {
     D + "[orchestrator]\nhttp = '127.0.0.1:8080'": (4, "orchestrator.http"),
     D + "[orchestrator]\ngrpc = '127.0.0.1:8080'": (4, "orchestrator.grpc"),
     D + "[orchestrator]\nauth_token_file = 'x'": (4, "orchestrator.auth_token_file"),
-    D + "transport = 'inline'": (3, "service.digits.transport"),
 }
 
 
@@ -920,11 +919,45 @@ def test_a_size_is_its_number_of_units(number: int, unit: tuple[str, int]) -> No
     assert ServiceConfig(command="x", max_frame=f"{number}{ten}").max_frame == number * 1000 ** (shift // 10)
 
 
+INLINE = {
+    "command = ['ruby', 'w.rb']": ("command", '"ruby" cannot run within the orchestrator'),
+    "command = 'python'": ("command", "cannot run within the orchestrator"),
+    "command = 'python -u w.py'": ("command", 'the option "-u" cannot be had'),
+    "command = 'python -m'": ("command", 'the option "-m" cannot be had'),
+    "command = 'python w.py --fast'": ("command", '"--fast" cannot be handed over'),
+    "command = 'python -m w fast'": ("command", "cannot be had"),
+    "command = 'python w.py'\npython = 'venv'": ("python", "another interpreter's"),
+    "command = 'python w.py'\nmemory_limit = '1GiB'": ("memory_limit", "its memory is the orchestrator's"),
+    "command = 'python w.py'\nheartbeat = {}": ("heartbeat", "says nothing of a thread"),
+    "command = 'python w.py'\nmax_frame = '1MiB'": ("max_frame", "there are no frames"),
+    "command = 'python w.py'\ncwd = 'work'": ("cwd", "it is the orchestrator's"),
+    "command = 'python w.py'\nenv = { A = 'b' }": ("env", "it is the orchestrator's"),
+}
+
+
+@pytest.mark.parametrize("text", INLINE)
+def test_what_an_inline_worker_cannot_have_is_refused(tmp_path: Path, text: str) -> None:
+    """Guards against a limit that is silently none, and against a command that would be run as another."""
+    error = refused(tmp_path, f"[service.digits]\ntransport = 'inline'\n{text}")
+    key, told = INLINE[text]
+    assert error.key == f"service.digits.{key}"
+    assert told in error.message
+    assert error.fix is not None
+    assert 'transport = "stdio"' in error.fix
+
+
+def test_what_an_inline_worker_can_have(tmp_path: Path) -> None:
+    """Guards the keys that mean the same for a thread, and those that are given as they are anyway."""
+    for command in ("python w.py", "python3 -m w", [sys.executable, "w.py"]):
+        more: dict[str, Any] = {"replicas": 2, "standby": 1, "max_requests": 5, "max_age": "1h", "cwd": ".", "env": {}}
+        assert ServiceConfig(command=command, transport="inline", **more).transport == "inline"
+
+
 def test_the_choices_are_those_of_the_documentation() -> None:
     """Guards the messages, which list a field's choices from its type."""
     choices = {name: get_args(field.annotation) for name, field in ServiceConfig.model_fields.items()}
     assert choices["restart"] == ("permanent", "transient", "temporary")
-    assert choices["transport"] == ("stdio", "fd34")
+    assert choices["transport"] == ("stdio", "fd34", "inline")
     assert choices["route"] == ROUTES
 
 

@@ -78,6 +78,11 @@ RULES: Mapping[str, Rule] = {
     "mlports.tree": _rule("mlports.core mlports.config"),
     "mlports.runtime": _rule(
         "mlports_protocol mlports.core mlports.errors mlports.config mlports.telemetry mlports.tree"
+        " mlports.runtime.inline"
+    ),
+    # It stands for a worker's process, so it knows the worker's side of the connection.
+    "mlports.runtime.inline": _rule(
+        "mlports_protocol mlports.core mlports.errors mlports.runtime mlports_worker.inline"
     ),
     "mlports.flow": _rule("mlports"),
     "mlports.ml": _rule("mlports"),

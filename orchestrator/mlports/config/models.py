@@ -17,7 +17,7 @@ from mlports_protocol import DEFAULT_MAX_FRAME
 
 Level = Literal["debug", "info", "warning", "error"]
 Restart = RestartType
-Transport = Literal["stdio", "fd34"]
+Transport = Literal["stdio", "fd34", "inline"]
 Route = Literal["least_loaded", "round_robin", "hash", "broadcast"]
 
 _Path = Annotated[Path, BeforeValidator(values.path)]
@@ -201,7 +201,8 @@ class ServiceConfig(Table):
     supervisor's. start_timeout: the longest that a worker may take to be ready. warm_up: the calls that it has to
     answer before it is. heartbeat: None for none. grace: how long a worker may go on with a call that was cancelled or
     is past its time, before it is killed as hung; None, or "infinity", for ever. memory_limit, max_requests, max_age: a
-    worker that is larger, has answered more or is older is replaced; None for no limit.
+    worker that is larger, has answered more or is older is replaced; None for no limit. transport: "inline" runs a
+    Python worker's handlers within the orchestrator, which leaves some of the keys without a meaning; they are refused.
 
     route: which replica gets a call. key: with "hash", the place of the argument, from 0, that decides it. weights: a
     number for each replica, how much of the calls it gets; 0, or 0.001 to 1000000. shadow: a service that is sent the
@@ -299,6 +300,8 @@ class ServiceConfig(Table):
                 problem = 'means nothing with route = "broadcast", where every replica gets every call'
                 raise values.wrong(problem, "remove weights", "weights")
             values.weights_count(self.weights, self.replicas, self.standby)
+        if self.transport == "inline":
+            values.inline(self.command, {key: getattr(self, key) for key in self.model_fields_set})
         return self
 
 

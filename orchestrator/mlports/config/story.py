@@ -37,7 +37,6 @@ _LATER: Mapping[type[Table], set[str]] = {
     OrchestratorConfig: {"http", "grpc", "auth_token_file"},
 }
 """Keys that are planned: who finds them in the documentation of a later version is told so."""
-_LATER_CHOICES = {"transport": ["inline"]}
 _NOT_YET = "is known, but this version of mlports does not have it yet"
 _NO_SERVICES = ("there are no services", "add [service.NAME] with a command")
 _OTPS = {
@@ -113,8 +112,6 @@ def _not_a_choice(fault: Fault) -> tuple[str, str]:
     choices = get_args(_table_of(fault.field).model_fields[name].annotation)
     listed = " or ".join(shown(choice) for choice in choices[-2:])
     listed = "".join(f"{shown(choice)}, " for choice in choices[:-2]) + listed
-    if fault.value in _LATER_CHOICES.get(name, ()):
-        return f"{found} {_NOT_YET}", f"write {listed}, or remove the key"
     near = nearest(str(fault.value), choices)
     return f"must be {listed}, not {found}", f'did you mean "{near}"?' if near else f'write "{choices[0]}"'
 

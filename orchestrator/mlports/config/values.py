@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -204,6 +205,38 @@ def command(words: list[str]) -> list[str]:
     for index, word in enumerate(words):
         _without_nul(word, index)
     return words
+
+
+_NOT_INLINE = {
+    "python": ("cannot be another interpreter's: its handlers run in the orchestrator's own", "remove it"),
+    "memory_limit": ("cannot be that of a thread: its memory is the orchestrator's", "remove it"),
+    "heartbeat": ("says nothing of a thread: it is the orchestrator who answers for it", "remove it; see grace"),
+    "max_frame": ("limits nothing where there are no frames", "remove it"),
+    "cwd": ("cannot be a thread's own: it is the orchestrator's", "remove it, and name the script from this folder"),
+    "env": ("cannot be a thread's own: it is the orchestrator's", "hand it over in config"),
+}
+"""Keys that mean nothing with the transport "inline"."""
+
+
+def inline(command: list[str], keys: Mapping[str, object]) -> None:
+    """Raises what is wrong with a service's keys if its handlers are to run within the orchestrator."""
+    another = 'or write transport = "stdio"'
+    for key, (problem, fix) in _NOT_INLINE.items():
+        if keys.get(key) not in (None, {}, Path(".")):
+            raise wrong(f'with transport = "inline", this {problem}', f"{fix}, {another}", key)
+    program = command[1:]
+    if command[0] not in ("python", "python3", sys.executable) or not program:
+        problem = f"{shown(command[0])} cannot run within the orchestrator, which is a Python program"
+    elif program[0] == "-m" and len(program) == 2:
+        return
+    elif program[0].startswith("-"):
+        problem = f"the option {shown(program[0])} cannot be had within the orchestrator"
+    elif len(program) > 1:
+        problem = f"{shown(program[-1])} cannot be handed over: a thread has no arguments of its own"
+    else:
+        return
+    fix = f'with transport = "inline" write ["python", "worker.py"] or ["python", "-m", "module"], {another}'
+    raise wrong(problem, fix, "command")
 
 
 def _without_nul(text: str, *inside: str | int) -> str:

@@ -67,6 +67,27 @@ class Probe:
         self.answered = answered
 
 
+class Running(Protocol):
+    """What a port needs of its worker's process, and what stands in for one: see `Process`."""
+
+    pid: int
+    status: int | None
+    write_fd: int
+    read_fd: int
+    stderr_tail: deque[str]
+    peak_memory: int | None
+
+    def signal_group(self, number: signal.Signals) -> None: ...
+
+    def signal(self, number: signal.Signals) -> None: ...
+
+    def close_write(self) -> None: ...
+
+    def close_read(self) -> None: ...
+
+    def widen(self, descriptor: int) -> None: ...
+
+
 class PortOwner(Protocol):
     """Who a port reports to."""
 
@@ -97,6 +118,8 @@ class PortOwner(Protocol):
 
 class Port:
     """One worker process. Spawns it at once; raises `SpawnFailed`."""
+
+    in_process = False  # the worker is a part of this process, which `pid` is then
 
     def __init__(
         self,
@@ -140,16 +163,20 @@ class Port:
         self._dump: list[str] | None = None  # stderr since the stacks were asked for
         self._last_words: tuple[str, ...] = ()  # stderr before that
         self._timers: list[asyncio.TimerHandle] = []
-        self._process = Process(
-            command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit
-        )
+        self._process = self._start(command, cwd, env, transport)
         self.pid = self._process.pid
         self._kills = kills_so_far()
-        self._loop.add_reader(self._process.read_fd, self._on_readable)
         self._timers.append(self._loop.call_later(start_timeout, self._on_start_timeout, start_timeout))
         self.send(self.session.hello(service, replica, config, FEATURES))
         # Later, so that those who are started in a row do not wake up one by one between their starts.
         self._loop.call_soon(self.flush)
+
+    def _start(
+        self, command: Sequence[str], cwd: Path, env: Mapping[str, str] | Mapping[bytes, bytes], transport: str
+    ) -> Running:
+        process = Process(command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit)
+        self._loop.add_reader(process.read_fd, self._on_readable)
+        return process
 
     @property
     def methods(self) -> dict[str, MethodInfo] | None:
@@ -381,10 +408,13 @@ class Port:
         if self.state == "dead" or self._terminated:
             return
         self._terminated = True
-        waited = time.monotonic() - self._asked_to_stop_at if self._patience is None else self._patience
-        self._doom_again(f"it ignored the request for {waited:.3g} s, then SIGTERM")
+        self._doom_again(f"it ignored the request for {self._waited():.3g} s, then SIGTERM")
         self._process.signal_group(signal.SIGTERM)
         self._timers.append(self._loop.call_later(_TERM_GRACE, self._end_ignorant))
+
+    def _waited(self) -> float:
+        """Seconds that it had to heed being asked."""
+        return time.monotonic() - self._asked_to_stop_at if self._patience is None else self._patience
 
     def kill(self, reason: str) -> None:
         """SIGKILL to the worker's whole group, without a word."""

@@ -116,7 +116,7 @@ class Service:
         """Starts a process for this replica. Raises `SpawnFailed`."""
         config = self.config
         self.tell(number, "starting")
-        port = Port(
+        port = self._port_kind()(
             owner,
             self.name,
             number,
@@ -129,10 +129,18 @@ class Service:
             start_timeout=config.start_timeout,
             restarts=self._restarts.get(number, 0),
         )
-        self._guard.add(port.pid)
+        if not port.in_process:
+            self._guard.add(port.pid)
         if config.memory_limit is not None:
             self._limit_memory(port, config.memory_limit)
         return port
+
+    def _port_kind(self) -> type[Port]:
+        if self.config.transport != "inline":
+            return Port
+        from mlports.runtime.inline import InlinePort  # the worker's side of it is not for those who do without
+
+        return InlinePort
 
     def _limit_memory(self, port: Port, limit: int) -> None:
         """Where the system has it, a limit that holds at any moment, above the one that is looked after."""
@@ -205,7 +213,8 @@ class Service:
         Gives the verdict, with all that is known of it, and whether the worker was put at risk knowingly: it had been
         given calls that may have killed another.
         """
-        self._guard.remove(port.pid)
+        if not port.in_process:
+            self._guard.remove(port.pid)
         self.leaving.discard(port)
         if self._all_left is not None and not self.leaving and not self._all_left.done():
             self._all_left.set_result(None)

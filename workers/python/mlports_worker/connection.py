@@ -11,8 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import select
+import sys
 import threading
 import time
+import traceback
+from contextlib import suppress
 from typing import Any, Callable
 
 from mlports_protocol import Buffer, Event, WorkerSession
@@ -37,6 +40,8 @@ class HostGone(Exception):
 class Connection:
     """Frames in, frames out, for one worker. `on_event` is called for each event, by whichever thread reads."""
 
+    owns_process = True  # the process is the worker's alone, and is ended with it
+
     def __init__(self, channel: Channel, on_event: Callable[[Event], None], max_frame: int) -> None:
         self.session = WorkerSession(max_frame)
         self.ended = False  # the orchestrator will send nothing more
@@ -53,7 +58,8 @@ class Connection:
         self._out_size = 0
         self._last_flush = 0.0
         self._readable = select.poll()
-        self._readable.register(channel.read, select.POLLIN)
+        if channel.read >= 0:
+            self._readable.register(channel.read, select.POLLIN)
         self._may_spin = _processors() > 1
         self._spin_next = False
         self.steps = 0  # grows with each piece of work that the main thread begins
@@ -231,6 +237,20 @@ class Connection:
         except Exception as error:
             self.ended = True
             self.failure = error
+
+    def on_fatal(self, end: BaseException) -> None:
+        """Does from another thread what an exception that nobody catches does on the main thread."""
+        status = 1
+        if not isinstance(end, SystemExit):
+            traceback.print_exception(type(end), end, end.__traceback__)
+        elif end.code is None or isinstance(end.code, int):
+            status = end.code or 0
+        else:
+            sys.stderr.write(f"{end.code}\n")
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(status & 0xFF)
 
     # -- watching over the main thread
 

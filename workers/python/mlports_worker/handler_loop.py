@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import threading
-import traceback
 from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any
+from typing import Any, Callable
 
 from .connection import Connection, HostGone
 from .context import Context
 
 
 class HandlerLoop:
-    """An event loop on a thread of its own, for async handlers."""
+    """An event loop on a thread of its own, for async handlers.
 
-    def __init__(self) -> None:
+    `on_fatal` is called, on that thread, with what ends it that is no `Exception`: it would end this thread alone, and
+    every call would wait for ever.
+    """
+
+    def __init__(self, on_fatal: Callable[[BaseException], None]) -> None:
+        self._on_fatal = on_fatal
         self.loop = asyncio.new_event_loop()
         self._credit: asyncio.Event
         self._tasks: set[asyncio.Task[None]] = set()
@@ -32,7 +33,7 @@ class HandlerLoop:
         try:
             self.loop.run_forever()
         except BaseException as end:
-            _end_process(end)  # it would end this thread alone, and every call would wait for ever
+            self._on_fatal(end)
 
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine; gives a `concurrent.futures.Future`."""
@@ -88,17 +89,25 @@ class HandlerLoop:
         self._thread.join()
         self.loop.close()
 
+    def abandon(self, patience: float = 1.0) -> None:
+        """Gives up the jobs that are under way, and stops the thread, if they let it within `patience` seconds."""
+        if self.loop.is_closed():
+            return
 
-def _end_process(end: BaseException) -> None:
-    """Does from another thread what an exception that nobody catches does on the main thread."""
-    status = 1
-    if not isinstance(end, SystemExit):
-        traceback.print_exception(type(end), end, end.__traceback__)
-    elif end.code is None or isinstance(end.code, int):
-        status = end.code or 0
-    else:
-        sys.stderr.write(f"{end.code}\n")
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(status & 0xFF)
+        async def give_up() -> None:
+            tasks = set(self._tasks)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=patience)
+
+        if self._thread.is_alive():
+            self.submit(give_up()).add_done_callback(lambda _: self.loop.call_soon_threadsafe(self.loop.stop))
+            self._thread.join(2 * patience)
+        else:  # an exception ended it, and left them where they were
+            for task in self._tasks:
+                if task.done() and not task.cancelled():
+                    task.exception()  # seen: it is what ended the thread
+            self.loop.run_until_complete(give_up())
+        if not self._thread.is_alive():
+            self.loop.close()

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import inspect
 from collections import deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Callable, NamedTuple
 
 from mlports_protocol import (
@@ -35,9 +35,11 @@ from .failures import CallFailed, Cancelled, Failure, error_of, sendable
 from .handler_loop import HandlerLoop
 from .handlers import Handler
 from .stacks import tells_stacks
-from .stdio import Channel
 
 FEATURES = frozenset(["ping", "cancel", "stream", "batch"])
+
+Connect = Callable[[Callable[[Event], None], int], Connection]
+"""Gives a worker's connection, by who is told of its events, and the longest frame in bytes."""
 
 
 class Job(NamedTuple):
@@ -78,12 +80,12 @@ class Server:
         name: str,
         handlers: dict[str, Handler],
         setup: Callable[[dict[str, Any]], Any] | None,
-        channel: Channel,
+        connect: Connect,
         concurrency: int,
         max_frame: int | None = None,
     ) -> None:
         self.name = name
-        self.connection = Connection(channel, self._on_event, max_frame or DEFAULT_MAX_FRAME)
+        self.connection = connect(self._on_event, max_frame or DEFAULT_MAX_FRAME)
         self._same_max_frame = max_frame is None
         self.session = self.connection.session
         self.config: dict[str, Any] = {}
@@ -126,8 +128,15 @@ class Server:
             raise
         finally:
             connection.ended = True
+            if self._loop is not None and not connection.owns_process:
+                self._loop.abandon()
         if connection.failure is not None:
             raise connection.failure
+
+    def cancel_all(self) -> None:
+        """Nobody waits for anything any more: tells every handler that is at work."""
+        for context in list(self._contexts.values()):
+            context.cancel()
 
     def _something_to_do(self) -> bool:
         return bool(self._jobs) or (self._stopping and not self._contexts)
@@ -158,16 +167,17 @@ class Server:
         if self._same_max_frame:
             self.session.decoder.max_frame = asked.hello.max_frame
         if any(handler.is_async for handler in self._handlers.values()) or inspect.iscoroutinefunction(self._setup):
-            self._loop = HandlerLoop()
+            self._loop = HandlerLoop(self.connection.on_fatal)
         if self._setup is not None:
             if inspect.iscoroutinefunction(self._setup):
                 assert self._loop is not None
                 self._loop.submit(self._setup(self.config)).result()
             else:
                 self._setup(self.config)
-        # Modules and models stay: the collector need not look through them again and again.
-        gc.collect()
-        gc.freeze()
+        if self.connection.owns_process:
+            # Modules and models stay: the collector need not look through them again and again.
+            gc.collect()
+            gc.freeze()
         self.connection.send_now(
             self.session.answer_hello,
             asked,
@@ -185,7 +195,7 @@ class Server:
             if job.columns is not None:
                 results = self._call_columns(job, job.columns)
                 # Wrapped, sent and thrown away at once: the collector would look through the wrappings in vain.
-                with CollectorPaused():
+                with CollectorPaused() if self.connection.owns_process else nullcontext():
                     self._answer(job, handler.pairs(results, job.context.meta["batch"]))
                 return
             if "batch" in job.context.meta:

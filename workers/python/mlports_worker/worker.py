@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import traceback
+from functools import partial
 from typing import Any, Callable, TypeVar, overload
 
 from mlports_protocol import RemoteProtocolError
 
+from .connection import Connection
 from .failures import Failure
 from .handlers import Handler
-from .serving import Server
+from .inline import link_here
+from .serving import Connect, Server
 from .stdio import TRANSPORT_VARIABLE, close_channel, take_channel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -83,8 +86,13 @@ class Worker:
     def run(self) -> None:
         """Serves the orchestrator at the other end of stdin and stdout; returns when it is done.
 
-        Exits with status 1 when setup fails or the orchestrator breaks the protocol, 2 at a terminal.
+        Exits with status 1 when setup fails or the orchestrator breaks the protocol, 2 at a terminal. With the
+        transport "inline" it serves the orchestrator whose thread it runs on.
         """
+        link = link_here()
+        if link is not None:
+            self._serve(link.connect, link.last_words.append)
+            return
         if os.environ.get(TRANSPORT_VARIABLE) != "fd34" and os.isatty(0):
             sys.stderr.write(
                 f"{self.name} is a worker: it speaks frames with an orchestrator, not with a person at a terminal.\n"
@@ -94,25 +102,30 @@ class Worker:
         channel = take_channel()
         # Ctrl-C reaches every process of a terminal: what it means is for the orchestrator to decide.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._serve(partial(Connection, channel), sys.stderr.write)
+        finally:
+            # A thread that does not end may keep this process: the orchestrator is to see that nobody serves any more.
+            close_channel(channel)
+
+    def _serve(self, connect: Connect, complain: Callable[[str], Any]) -> None:
         concurrency = self._concurrency
         if concurrency is None:
             concurrency = _ASYNC_CONCURRENCY if any(h.is_async for h in self._handlers.values()) else 1
-        self._server = Server(self.name, self._handlers, self._setup, channel, concurrency, self._max_frame)
+        self._server = Server(self.name, self._handlers, self._setup, connect, concurrency, self._max_frame)
         try:
             self._server.run()
         except RemoteProtocolError as error:
-            sys.stderr.write(f"{self.name}: the orchestrator broke the protocol: {error}\n")
+            complain(f"{self.name}: the orchestrator broke the protocol: {error}\n")
             raise SystemExit(1) from None
         except Failure as failure:  # setup chose its words
-            sys.stderr.write(f"{self.name}: {failure.message}\n")
+            complain(f"{self.name}: {failure.message}\n")
             raise SystemExit(1) from None
         except Exception:
-            traceback.print_exc()
+            complain(traceback.format_exc())
             raise SystemExit(1) from None
         finally:
             self._server = None
-            # A thread that does not end may keep this process: the orchestrator is to see that nobody serves any more.
-            close_channel(channel)
 
     def call(self, target: str, *args: Any, timeout: float | None = None) -> Any:
         """Calls `service.method` on another service, through the orchestrator, and waits for the result.
