@@ -24,12 +24,13 @@ from benchmarks.report import (
     write_between_marks,
 )
 from benchmarks.startup import measure_startup
+from benchmarks.streaming import measure_streaming
 from benchmarks.targets import targets
 
 RESULTS = Path(__file__).with_name("results.json")
 README = ROOT / "README.md"
-STARTUP, RECOVERY = "startup", "recovery"
-OTHERS = (STARTUP, RECOVERY, *PARTS)
+STARTUP, STREAMING, RECOVERY = "startup", "streaming", "recovery"
+OTHERS = (STARTUP, STREAMING, RECOVERY, *PARTS)
 """What `--only` takes besides contenders: recovery is all its parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
@@ -40,7 +41,7 @@ BUSY = 0.5
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP, RECOVERY]
+    names = [*CONTENDERS, STARTUP, STREAMING, RECOVERY]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 60 s, without loky, Ray and Dask; writes no file")
@@ -80,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         measure(plan([n for n in options.names if n not in OTHERS], options.quick), rounds, budget, board)
         if STARTUP in options.names:
             measure_startup(board, rounds)
+        if STREAMING in options.names:
+            measure_streaming(board, options.quick)
         parts = PARTS if RECOVERY in options.names else [n for n in options.names if n in PARTS]
         measure_recovery(board, parts, options.quick)
     except KeyboardInterrupt:

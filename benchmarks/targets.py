@@ -8,6 +8,7 @@ from benchmarks.contenders.contender import BULK, ONE, TWO_CORES
 from benchmarks.measure import Board, Entry, Spread
 from benchmarks.recovery.rounds import ALONE, STANDBY, STRATEGIES, crowd_key, kill_key, machine_key
 from benchmarks.startup import HELP_MS, IMPORT_MS, RSS_MIB
+from benchmarks.streaming import GROWTH_MIB, RATE
 
 PLACEMENT = TWO_CORES
 """Where the latency targets hold: caller and worker on a core each, which is what a worker process is for. Left alone,
@@ -72,6 +73,8 @@ def targets(board: Board) -> list[Target]:
         Target(IMPORT_MS.removesuffix(", ms"), True, 150, " ms", figure(IMPORT_MS)),
         Target(HELP_MS.removesuffix(", ms"), True, 300, " ms", figure(HELP_MS)),
         Target(RSS_MIB.removesuffix(", MiB"), True, 60, " MiB", figure(RSS_MIB)),
+        Target(GROWTH_MIB.removesuffix(", MiB"), True, 64, " MiB", figure(GROWTH_MIB)),
+        Target(RATE.removesuffix(", MiB/s"), False, 500, " MiB/s", figure(RATE)),
         *_recovery(board),
     ]
 

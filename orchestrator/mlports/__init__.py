@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from mlports.runtime.blocking import BlockingOrchestrator, open
-    from mlports.runtime.call import CallOptions
+    from mlports.runtime.call import CallOptions, InputOptions
     from mlports.runtime.orchestrator import Orchestrator
     from mlports.runtime.script import ScriptResult, run_script
 
@@ -104,7 +104,7 @@ _HOMES = {
         "WorkerError",
     ],
     "mlports.runtime.blocking": ["BlockingOrchestrator", "open"],
-    "mlports.runtime.call": ["CallOptions"],
+    "mlports.runtime.call": ["CallOptions", "InputOptions"],
     "mlports.runtime.orchestrator": ["Orchestrator"],
     "mlports.runtime.script": ["ScriptResult", "run_script"],
 }
@@ -127,6 +127,7 @@ __all__ = [
     "DeadlineExceeded",
     "HeartbeatConfig",
     "HedgeConfig",
+    "InputOptions",
     "InvalidArgument",
     "MlportsError",
     "NoOrchestrator",

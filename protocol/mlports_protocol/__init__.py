@@ -4,6 +4,7 @@
 """
 
 from .codec import Buffer, Codec
+from .credit import CreditWindow
 from .errors import (
     AnsweredTwice,
     CreditExceeded,
@@ -66,6 +67,7 @@ __all__ = [
     "Codec",
     "CreditExceeded",
     "CreditGiven",
+    "CreditWindow",
     "DuplicateId",
     "EmptyFrame",
     "Event",

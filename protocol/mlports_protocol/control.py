@@ -68,7 +68,7 @@ def _parse_methods(said: Any) -> dict[str, MethodInfo] | None:
     for name, info in said.items() if type(said) is dict else [(None, said)]:
         if type(as_text(name)) is not str or type(info) is not dict:
             raise InvalidHello(
-                f"methods are a list of names, or a map from name to {{batch, stream, idempotent}}: {shown(said)}"
+                f"methods are a list of names, or a map of name to {{batch, stream, idempotent, input}}: {shown(said)}"
             )
         flags = _with_text_keys(info)
         methods[as_text(name)] = MethodInfo(*(flags.get(key, False) is True for key in MethodInfo._fields))

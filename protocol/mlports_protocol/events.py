@@ -19,6 +19,7 @@ class MethodInfo(NamedTuple):
     batch: bool = False
     stream: bool = False
     idempotent: bool = False
+    input: bool = False
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,18 @@ class Session:
         self.codec = Codec(ndarray=False)
         self.features: frozenset[str] = frozenset()
         self.phase = "new"
+        self.frame_size = 0  # bytes of the frame that the latest event came in
         self._peer_max_frame = DEFAULT_MAX_FRAME
         self._next_id = 0
         self._asked: dict[int, Any] = {}  # requests of ours that are open -> the caller's tag
         self._item_credit: dict[int, int] = {}  # those of them that are streams -> items that may still come
         self._open: set[int] = set()  # requests of the peer's that are open
-        self._item_allowance: dict[int, int] = {}  # those of them that are streams -> items that may still be sent
+        # Of those that are streams, how many items may be sent in all and how many were; of those with a streamed
+        # argument, how many may come in all and how many came. Each number is written by one side alone, so that one
+        # thread may read while another sends.
+        self._item_allowance: dict[int, list[int]] = {}
         self._input_allowance: dict[int, int] = {}  # of ours, with a streamed argument -> items that may still be sent
-        self._input_credit: dict[int, int] = {}  # of the peer's, with a streamed argument -> items that may still come
+        self._input_credit: dict[int, list[int]] = {}
         self._fault: RemoteProtocolError | None = None
 
     # -- what we send as the caller
@@ -149,6 +153,11 @@ class Session:
         """How many items of a request's streamed argument may be sent now; None for one without, ended or answered."""
         return self._input_allowance.get(number)
 
+    @property
+    def giving_input(self) -> bool:
+        """Whether a request of ours is open whose streamed argument has not ended."""
+        return bool(self._input_allowance)
+
     def input(self, number: int, value: Any) -> list[Buffer]:
         """One item of the streamed argument of a request of ours; nothing once that is answered.
 
@@ -200,25 +209,28 @@ class Session:
 
     def allowance(self, number: int) -> int | None:
         """How many items may be sent now for a request of the peer's; None when it did not ask for a stream."""
-        return self._item_allowance.get(number)
+        account = self._item_allowance.get(number)
+        return None if account is None else account[0] - account[1]
 
     def item(self, number: int, value: Any) -> list[Buffer]:
         """One item of a streamed answer. Raises `NotOutstanding`, and `WrongState` without credit."""
         if number not in self._open:
             raise NotOutstanding(f"request {number} is not open: no item can follow its answer")
-        if self._item_allowance.get(number, 0) <= 0:
+        account = self._item_allowance.get(number)
+        if account is None or account[0] <= account[1]:
             raise WrongState(f"no credit for another item of request {number}")
         buffers = self._encode(Notification("$/item", [number, value]))
-        self._item_allowance[number] -= 1
+        account[1] += 1
         return buffers
 
     def give_input_credit(self, number: int, count: int) -> list[Buffer]:
         """Lets the peer send `count` more items of its request's streamed argument; nothing once that has ended."""
-        if number not in self._input_credit:
+        account = self._input_credit.get(number)
+        if account is None:
             return []
         _check_grant(count)
         buffers = self._control("$/input_credit", number, count)
-        self._input_credit[number] += count
+        account[0] += count
         return buffers
 
     # -- what we receive
@@ -251,6 +263,7 @@ class Session:
                 frame = self.decoder.next_frame()
                 if frame is None:
                     return None
+                self.frame_size = len(frame)
                 event = self._receive(self.codec.decode(frame))
                 if event is not None:
                     return event
@@ -305,9 +318,9 @@ class Session:
             if streamed:
                 if "input" not in self.features:
                     raise InvalidMessage("meta input announces a streamed argument, which was not negotiated")
-                self._input_credit[message.id] = 0
+                self._input_credit[message.id] = [0, 0]
             if credit is not None:
-                self._item_allowance[message.id] = credit
+                self._item_allowance[message.id] = [credit, 0]
         return message
 
     def _receive_control(self, message: Notification) -> Event | None:
@@ -322,9 +335,10 @@ class Session:
             number, count = take_params(method, params, 2)
             check_count("the id in $/credit", number, 0)
             check_count("the count in $/credit", count, 1)
-            if number not in self._item_allowance:
+            account = self._item_allowance.get(number)
+            if account is None:
                 return None
-            self._item_allowance[number] += count
+            account[0] += count
             return CreditGiven(number, count)
         if method in PARSED:
             event = PARSED[method](params)
@@ -361,12 +375,12 @@ class Session:
     def _receive_input(self, params: list[Any]) -> Event | None:
         number, value = take_params("$/input", params, 2)
         check_count("the id in $/input", number, 0)
-        if number not in self._open:
-            return None  # it crossed the answer
-        credit = self._input_credit.get(number, 0)
-        if credit <= 0:
+        account = self._input_credit.get(number)
+        if account is None or account[0] <= account[1]:
+            if number not in self._open:  # looked at last: another thread may be answering it
+                return None  # it crossed the answer
             raise CreditExceeded(f"an item of the streamed argument of request {number} beyond the credit it was given")
-        self._input_credit[number] = credit - 1
+        account[1] += 1
         return InputItem(number, value)
 
     def _not_asked(self, what: str, number: int) -> RemoteProtocolError:
@@ -513,13 +527,20 @@ class WorkerSession(Session):
                 "name": name,
                 "language": language,
                 "sdk": sdk,
-                "methods": {method: info._asdict() for method, info in methods.items()},
+                "methods": {method: _flags(info) for method, info in methods.items()},
                 "features": sorted(features),
                 "concurrency": concurrency,
             },
         )
         self._agree(features & asked.hello.features, asked.hello.max_frame)
         return buffers
+
+
+def _flags(info: MethodInfo) -> dict[str, bool]:
+    flags = info._asdict()
+    if not info.input:  # said only where it is so: it came later than the others
+        del flags["input"]
+    return flags
 
 
 def _check_grant(count: Any) -> None:

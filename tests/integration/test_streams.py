@@ -55,6 +55,16 @@ def watched(place, n):
         mark(place + "/ended", "finally")
 
 @worker.method
+def steps(place, n):
+    try:
+        for number in range(n):
+            mark(place + "/made", str(number))
+            yield number
+            wait_for(place + "/go-on", lambda: current().cancelled)
+    finally:
+        mark(place + "/ended", "finally")
+
+@worker.method
 def breaks(n):
     yield from range(n)
     raise ValueError("no more")
@@ -243,6 +253,27 @@ async def test_a_generator_that_is_in_the_midst_of_something(orch: Orchestrator,
     async with orch.stream(f"{service}.waits", str(tmp_path)) as stream:
         assert await anext(stream) == "first"
     assert await orch.call(f"{service}.echo", 1) == 1
+
+
+@both
+async def test_a_generator_is_closed_within_one_item(orch: Orchestrator, service: str, tmp_path: Path) -> None:
+    stream = orch.stream(f"{service}.steps", str(tmp_path), 1000)
+    assert await anext(stream) == 0
+    await stream.aclose()
+    await until(lambda: marks(tmp_path / "ended") == ["finally"], "the generator's finally ran")
+    assert len(marks(tmp_path / "made")) <= 2
+
+
+@both
+async def test_a_reader_that_stops_holds_large_items_too(orch: Orchestrator, service: str) -> None:
+    """Of 3 MiB each: what waits stays about 8 MiB."""
+    stream = orch.stream(f"{service}.bodies", 100, 3 * 2**20)
+    assert len(await anext(stream)) == 3 * 2**20
+    await until(lambda: len(stream._items.waiting) >= 2, "the worker is ahead")
+    for _ in range(20):
+        assert await orch.call("other.echo", 1) == 1
+    assert sum(size for _, size in stream._items.waiting) <= 9.1 * 2**20
+    await stream.aclose()
 
 
 # Errors.

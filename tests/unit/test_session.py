@@ -206,6 +206,7 @@ def test_hello_may_come_with_bin_for_every_string() -> None:
         (["g", "f", b"h"], {"f": MethodInfo(), "g": MethodInfo(), "h": MethodInfo()}),
         ({"f": {}}, {"f": MethodInfo()}),
         ({"f": {"batch": True, "new": 1}}, {"f": MethodInfo(batch=True)}),
+        ({"f": {"input": True}}, {"f": MethodInfo(input=True)}),
         ({"f": {"batch": 1, "stream": "yes", "idempotent": None}}, {"f": MethodInfo()}),
     ],
 )
@@ -692,6 +693,53 @@ def test_a_streamed_argument_after_its_end_is_refused(ends: End) -> None:
     hear(callee, Notification("$/input_end", [50]))
     with pytest.raises(CreditExceeded):
         hear(callee, Notification("$/input", [50, "x"]))
+
+
+@both_ends
+def test_an_id_that_is_used_again_has_credit_of_its_own(ends: End) -> None:
+    caller, callee = ends()
+    streamed = Request(50, "f", [], {"credit": 5, "input": True})
+    hear(callee, streamed)
+    hear(caller, callee.give_input_credit(50, 3))
+    with pytest.raises(DuplicateId, match="request id 50 is still in use"):
+        hear(callee, streamed)
+    _, callee = ends()
+    hear(callee, streamed)
+    callee.give_input_credit(50, 3)
+    callee.item(50, "a")
+    callee.answer(50)
+    hear(callee, Request(50, "f", [], {"credit": 1, "input": True}))
+    assert callee.allowance(50) == 1
+    with pytest.raises(CreditExceeded):
+        hear(callee, Notification("$/input", [50, "x"]))
+
+
+@both_ends
+def test_credit_is_what_was_given_less_what_was_used(ends: End) -> None:
+    caller, callee = ends()
+    hear(callee, caller.request("f", [], {"credit": 2}))
+    number = caller.last_id
+    assert not caller.giving_input
+    for left in (1, 0):
+        hear(caller, callee.item(number, "x"))
+        assert callee.allowance(number) == left
+    hear(callee, caller.give_credit(number, 3))
+    assert callee.allowance(number) == 3
+    hear(caller, callee.item(number, b"x" * 1000))
+    assert 1000 < caller.frame_size < 1050
+
+
+@both_ends
+def test_an_end_knows_whether_it_still_has_items_to_give(ends: End) -> None:
+    caller, callee = ends()
+    for way in ("ended", "answered"):
+        hear(callee, caller.request("f", [], {"input": True}))
+        assert caller.giving_input
+        if way == "ended":
+            caller.end_input(caller.last_id)
+        else:
+            hear(caller, callee.answer(caller.last_id))
+        assert not caller.giving_input
 
 
 @both_ends

@@ -96,6 +96,8 @@ class Aftermath:
         dispatcher, special = self._dispatcher, call.special
         if special is not None and (special.stream is not None or special.lane is not None):
             return False
+        if special is not None and special.input is not None and special.input.begun:
+            return False
         # One that shared its request is sent alone from now on: what it was tried before proves nothing.
         if not self._retries or (call.attempts > self._retries and not shared):
             return False

@@ -25,7 +25,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from mlports.errors import NotRunning
-from mlports.runtime.call import CallOptions
+from mlports.runtime.blocking_input import HandOver
+from mlports.runtime.call import CallOptions, InputOptions
 from mlports.runtime.orchestrator import CONFIGURED, Orchestrator, Timeout
 from mlports.telemetry import Event
 
@@ -285,9 +286,16 @@ class BlockingOrchestrator:
         self._pid = os.getpid()
         atexit.register(self.close)
 
-    def call(self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, **options: Unpack[CallOptions]) -> Any:
-        """Calls a method and gives its result. See `Orchestrator.call`."""
-        return self._shared.run(lambda: self._orchestrator.call(target, *params, timeout=timeout, **options))
+    def call(self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, **options: Unpack[InputOptions]) -> Any:
+        """Calls a method and gives its result. See `Orchestrator.call`; an `input` is iterated in this thread."""
+        start = self._orchestrator.call
+        if options.get("input") is None:
+            return self._shared.run(lambda: start(target, *params, timeout=timeout, **options))
+        items, plain = self._hand_over(options)
+        try:
+            return items.run(lambda: start(target, *params, timeout=timeout, input=items, **plain))
+        finally:
+            items.finish()
 
     def map(
         self,
@@ -307,14 +315,18 @@ class BlockingOrchestrator:
         )
 
     def stream(
-        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[CallOptions]
+        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[InputOptions]
     ) -> Iterator[Any]:
-        """The items of a streaming method. Leaving the loop early, or closing the iterator, stops the worker."""
+        """The items of a streaming method. Leaving the loop early, or closing the iterator, stops the worker.
+
+        The items of an `input` are taken in this thread, while it waits for the next item of the answer.
+        """
+        given, plain = (None, {**options}) if options.get("input") is None else self._hand_over(options)
 
         async def open_stream() -> AsyncIterator[Any]:
-            return self._orchestrator.stream(target, *params, timeout=timeout, **options)
+            return self._orchestrator.stream(target, *params, timeout=timeout, **{**plain, "input": given})
 
-        return self._iterate(open_stream)
+        return self._iterate(open_stream, given)
 
     def cast(self, target: str, /, *params: Any) -> None:
         """Sends a message that nobody answers. See `Orchestrator.cast`."""
@@ -376,12 +388,20 @@ class BlockingOrchestrator:
     ) -> None:
         self.close()
 
-    def _iterate(self, open_items: Callable[[], Coroutine[Any, Any, AsyncIterator[T]]]) -> Iterator[T]:
+    def _hand_over(self, options: InputOptions) -> tuple[HandOver, dict[str, Any]]:
+        """The streamed argument as the loop's thread takes it, and the other options."""
+        plain: dict[str, Any] = {**options}
+        return HandOver(self._shared, plain.pop("input")), plain
+
+    def _iterate(
+        self, open_items: Callable[[], Coroutine[Any, Any, AsyncIterator[T]]], given: HandOver | None = None
+    ) -> Iterator[T]:
+        run = self._shared.run if given is None else given.run
         items = self._shared.run(open_items)
         try:
             while True:
                 try:
-                    yield self._shared.run(items.__anext__)
+                    yield run(items.__anext__)
                 except StopAsyncIteration:
                     return
         finally:
@@ -393,6 +413,8 @@ class BlockingOrchestrator:
                     ending.add_done_callback(self._endings.discard)
                 else:
                     self._shared.run(close)
+            if given is not None:
+                given.finish()
 
 
 class BlockingSupervisor:

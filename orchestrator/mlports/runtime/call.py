@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from mlports.core.routing import ABSENT
-from mlports.errors import CallError
+from mlports_protocol import CreditWindow
 
 if TYPE_CHECKING:
     from mlports.core.bisection import Suspicion
     from mlports.runtime.dispatcher import Dispatcher
     from mlports.runtime.lane import Lane
     from mlports.runtime.port import Port
+    from mlports.runtime.streaming import InputFeed
 
 Progress = Callable[[float, float | None, str], None]
-
-_CREDIT = 32  # items that a stream may be ahead of its reader
 
 
 class CallOptions(TypedDict, total=False):
@@ -38,6 +37,16 @@ class CallOptions(TypedDict, total=False):
     trace: str | None
 
 
+class InputOptions(CallOptions, total=False):
+    """And of a call or a stream that may have a streamed argument.
+
+    input: its items. They are taken as the worker takes them, and their iterator is closed when the call is over; an
+    exception that it raises ends the call. An async iterable is for the async library alone.
+    """
+
+    input: Iterable[Any] | AsyncIterable[Any] | None
+
+
 class Special(NamedTuple):
     """What sets a call apart from a plain one.
 
@@ -45,7 +54,8 @@ class Special(NamedTuple):
     results, and a dict of the errors by their place. `cast`: nobody waits for its answer. `stream`: where the items of
     its answer go. `progress`: who wants to hear how far it has come. `key`: what it is routed by. `priority`: those
     with a higher one are sent first. `tag`: whose it is, of those that share the service fairly. `lane`: the only
-    replica that it may be sent to. `parent`: the request whose handler made it. `trace`: W3C's traceparent.
+    replica that it may be sent to. `parent`: the request whose handler made it. `trace`: W3C's traceparent. `input`:
+    its streamed argument.
     """
 
     items: int | None = None
@@ -58,6 +68,7 @@ class Special(NamedTuple):
     lane: Lane | None = None
     parent: Sent | None = None
     trace: str | None = None
+    input: InputFeed | None = None
 
     @property
     def alone(self) -> bool:
@@ -68,6 +79,7 @@ class Special(NamedTuple):
             or self.stream is not None
             or self.progress is not None
             or self.trace is not None
+            or self.input is not None
         )
 
 
@@ -99,7 +111,7 @@ class Call(asyncio.Future[Any]):
             self.dispatcher.on_cancelled(self)
         return cancelled
 
-    def fail(self, error: CallError) -> None:
+    def fail(self, error: BaseException) -> None:
         """Settles the call with an error, unless it is settled."""
         if not self.done():
             self.set_exception(error)
@@ -111,6 +123,11 @@ class Call(asyncio.Future[Any]):
     def stream(self) -> StreamItems | None:
         """Where the items of its answer go."""
         return self.special.stream if self.special is not None else None
+
+    @property
+    def input(self) -> InputFeed | None:
+        """Where its streamed argument comes from."""
+        return self.special.input if self.special is not None else None
 
     @property
     def weight(self) -> int:
@@ -148,21 +165,36 @@ class Sent:
 
 
 class StreamItems:
-    """The items of a streamed answer that have arrived and not been read yet: at most 32, by credit."""
-
-    credit = _CREDIT
+    """The items of a streamed answer that have arrived and not been read yet: as many as `CreditWindow` lets come."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Any] = deque()
+        self.waiting: deque[tuple[Any, int]] = deque()  # and the bytes of each
+        self.window = CreditWindow()
+        self.credit = self.window.grant()
         self.ended = False
         self.error: BaseException | None = None
         self.arrived = asyncio.Event()
         self.give_credit: Callable[[int], None] | None = None
 
-    def add(self, item: Any) -> None:
-        """An item arrived."""
-        self.waiting.append(item)
+    def add(self, item: Any, size: int) -> None:
+        """An item of so many bytes arrived."""
+        self.waiting.append((item, size))
+        self.window.arrived(size)
         self.arrived.set()
+        self._let_come()
+
+    def take(self) -> Any:
+        """The first that is waiting."""
+        item, size = self.waiting.popleft()
+        self.window.taken(size)
+        self._let_come()
+        return item
+
+    def _let_come(self) -> None:
+        if not self.ended and self.give_credit is not None:
+            more = self.window.grant()
+            if more:
+                self.give_credit(more)
 
     def end(self) -> None:
         """No more items follow."""
@@ -186,7 +218,6 @@ class Stream:
     def __init__(self, items: StreamItems, call: asyncio.Future[Any] | None) -> None:
         self._items = items
         self._call = call
-        self._taken = 0
 
     def __aiter__(self) -> Stream:
         return self
@@ -205,12 +236,7 @@ class Stream:
             except asyncio.CancelledError:
                 await self.aclose()
                 raise
-        item = items.waiting.popleft()
-        self._taken += 1
-        if self._taken >= _CREDIT // 2 and items.give_credit is not None and not items.ended:
-            items.give_credit(self._taken)
-            self._taken = 0
-        return item
+        return items.take()
 
     async def aclose(self) -> None:
         """Tells the worker that nobody reads any more."""

@@ -35,10 +35,12 @@ from mlports.runtime.lane import Lane
 from mlports.runtime.outcomes import outcomes, take_apart
 from mlports.runtime.overdue import Overdue
 from mlports.runtime.port import Port
+from mlports.runtime.streaming import refusal
 from mlports.runtime.waiting import Line, Waiting
 from mlports.telemetry import EventLog
 from mlports_protocol import (
     Answered,
+    InputCreditGiven,
     Item,
     LocalProtocolError,
     MethodInfo,
@@ -333,7 +335,7 @@ class Dispatcher:
 
     def _spread(self, call: Call) -> None:
         """A copy of the call for every replica that is ready."""
-        if call.special is not None and call.special.stream is not None:
+        if call.special is not None and (call.special.stream is not None or call.special.input is not None):
             self.failed += 1
             call.fail(refusals.bad_key(call, "a stream cannot be broadcast (route)"))
             return
@@ -540,6 +542,12 @@ class Dispatcher:
                 self.failed += 1
                 first.fail(refusals.does_not_stream(first))
                 return False
+        refused = refusal(first, lane.port, None if self.methods is None else self.methods.get(first.method))
+        if refused is not None:
+            for call in calls:
+                self.failed += 1
+                call.fail(refused)
+            return False
         return self._send(lane, Sent(calls, len(calls) > 1, now, lane.port, line.isolated, line.suspicion), latest)
 
     def _streams(self, port: Port, method: str) -> bool:
@@ -575,6 +583,8 @@ class Dispatcher:
                     meta["credit"] = special.stream.credit
                 if special.trace is not None:
                     meta["traceparent"] = special.trace
+                if special.input is not None:
+                    meta["input"] = True
         try:
             buffers = port.session.request(first.method, list(params), meta, sent)
         except LocalProtocolError as error:
@@ -590,6 +600,8 @@ class Dispatcher:
             first.special.stream.give_credit = lambda count: self._give_credit(port, sent, count)
         if self._hedges is not None and self.methods is not None and self.methods[first.method].idempotent:
             self._hedges.watch(sent)
+        if first.special is not None and first.special.input is not None:
+            first.special.input.start(port, sent.number)
         return True
 
     def _refuse_unsendable(self, lane: Lane, sent: Sent, error: LocalProtocolError) -> bool:
@@ -738,7 +750,13 @@ class Dispatcher:
     def on_item(self, port: Port, item: Item) -> None:
         call = item.tag.calls[0]
         if not call.done() and call.stream is not None:
-            call.stream.add(item.value)
+            call.stream.add(item.value, port.session.frame_size)
+
+    def on_input_credit(self, port: Port, given: InputCreditGiven) -> None:
+        """A worker takes more items of a streamed argument."""
+        feed = port.session.asked[given.id].calls[0].input
+        if feed is not None:
+            feed.on_credit()
 
     def on_progress(self, port: Port, progress: Progressed) -> None:
         """A handler reports how far it has come."""

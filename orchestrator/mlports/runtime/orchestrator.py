@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from mlports.core.quarantine import Quarantine
 from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownMethod, UnknownService
-from mlports.runtime.call import CallOptions, Special, Stream, StreamItems
+from mlports.runtime.call import Call, CallOptions, InputOptions, Special, Stream, StreamItems
 from mlports.runtime.calls_of_workers import CallsOfWorkers
 from mlports.runtime.guard import Guard
 from mlports.runtime.handle import SupervisorHandle
@@ -20,6 +20,7 @@ from mlports.runtime.memory_watch import MemoryWatcher
 from mlports.runtime.pipeline import Pipeline, PipelineItems
 from mlports.runtime.process import allow_processes
 from mlports.runtime.service import Service
+from mlports.runtime.streaming import InputFeed
 from mlports.runtime.tree import SupervisionTree
 from mlports.telemetry import Event, EventLog
 
@@ -163,23 +164,26 @@ class Orchestrator:
     # -- calling
 
     def call(
-        self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, **options: Unpack[CallOptions]
+        self, target: str, /, *params: Any, timeout: Timeout = CONFIGURED, **options: Unpack[InputOptions]
     ) -> asyncio.Future[Any]:
         """Calls a method: a future of its result, to be awaited; cancelling it cancels the call.
 
-        The options are those of `CallOptions`. The future fails with a `CallError`: `WorkerError` when the handler
+        The options are those of `InputOptions`. The future fails with a `CallError`: `WorkerError` when the handler
         raised, `WorkerCrashed`, `PoisonRequest`, `DeadlineExceeded`, `Overloaded`, `CircuitOpen`, `ServiceDown`,
         `UnknownService`, `UnknownMethod`, `InvalidArgument`. That of a pipeline says which stage failed.
         """
         found = self._routes.get(target)
         if found is None and target in self._pipelines:
-            return self._call_pipeline(target, params, timeout, Special(**options) if options else None)
+            return self._call_pipeline(target, params, timeout, _special(options) if options else None)
         try:
             service, method = found or self._find(target)
         except CallError as error:
+            _discard(options)
             return self._failed(error)
         seconds: Any = service.config.timeout if timeout is CONFIGURED else timeout
-        return service.dispatcher.call(method, params, seconds, Special(**options) if options else None)
+        if options:
+            return _begin(service, method, params, seconds, _special(options))
+        return service.dispatcher.call(method, params, seconds)
 
     async def map(
         self,
@@ -207,7 +211,7 @@ class Orchestrator:
         return await map_calls(service, method, items, seconds, return_exceptions, options)
 
     def stream(
-        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[CallOptions]
+        self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[InputOptions]
     ) -> Stream:
         """The items of a streaming method, to be iterated with `async for`; no timeout unless one is given.
 
@@ -215,14 +219,15 @@ class Orchestrator:
         """
         if target in self._pipelines:
             told = PipelineItems()
-            return Stream(told, self._pipelines[target].call(params, timeout, Special(stream=told, **options)))
+            return Stream(told, self._pipelines[target].call(params, timeout, _special(options, told)))
         items = StreamItems()
         try:
             service, method = self._routes.get(target) or self._find(target)
         except CallError as error:
+            _discard(options)
             items.fail(error)
             return Stream(items, None)
-        return Stream(items, service.dispatcher.call(method, params, timeout, Special(stream=items, **options)))
+        return Stream(items, _begin(service, method, params, timeout, _special(options, items)))
 
     def cast(self, target: str, /, *params: Any) -> None:
         """Sends a message that nobody answers: it is not retried, and lost with a worker that dies.
@@ -346,3 +351,23 @@ class Orchestrator:
         future: asyncio.Future[Any] = self._loop.create_future()
         future.set_exception(error)
         return future
+
+
+def _special(options: InputOptions, items: StreamItems | None = None) -> Special:
+    plain: dict[str, Any] = {**options}
+    given = plain.pop("input", None)
+    return Special(stream=items, input=None if given is None else InputFeed(given), **plain)
+
+
+def _discard(options: InputOptions) -> None:
+    """Closes the iterator of a streamed argument that is not wanted."""
+    given = options.get("input")
+    if given is not None:
+        InputFeed(given).discard()
+
+
+def _begin(service: Service, method: str, params: Sequence[Any], timeout: float | None, special: Special) -> Call:
+    call = service.dispatcher.call(method, params, timeout, special)
+    if special.input is not None:
+        special.input.belong_to(call)
+    return call

@@ -73,13 +73,17 @@ class PipelineCall(asyncio.Future[Any]):
                 self._fail(DeadlineExceeded(text, service=service.name, method=method))
                 return
         self._stage = service.dispatcher.call(method, self._params, timeout, self._special_of_stage())
+        if not self._at and self._special is not None and self._special.input is not None:
+            self._special.input.belong_to(self._stage)
         self._stage.add_done_callback(self._on_stage_done)
 
     def _special_of_stage(self) -> Special | None:
         special = self._special
-        if special is None or special.stream is None or self._at == len(self._pipeline.stages) - 1:
-            return special
-        plain = special._replace(stream=None)
+        if special is None:
+            return None
+        plain = special if self._at == len(self._pipeline.stages) - 1 else special._replace(stream=None)
+        if self._at:
+            plain = plain._replace(input=None)
         return None if plain == Special() else plain
 
     def _on_stage_done(self, stage: asyncio.Future[Any]) -> None:

@@ -32,6 +32,7 @@ from mlports_protocol import (
     Answered,
     Buffer,
     Greeted,
+    InputCreditGiven,
     Item,
     Logged,
     MethodInfo,
@@ -55,7 +56,7 @@ _STACKS_STEP = 0.05  # seconds without a further line after which a dump of stac
 _STACKS_PATIENCE = 0.5  # seconds that it may take in all
 _STACKS_LINES = 12_000  # all that a dump can have
 _QUICK = 0.00015  # seconds: a round trip so short that waking up would be a good part of it
-FEATURES = frozenset(["ping", "cancel", "stream", "batch", "ndarray", "stacks"])
+FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "stacks"])
 
 
 class Probe:
@@ -99,6 +100,9 @@ class PortOwner(Protocol):
 
     def on_item(self, port: Port, item: Item) -> None:
         """An item of a streamed answer arrived."""
+
+    def on_input_credit(self, port: Port, given: InputCreditGiven) -> None:
+        """A worker takes more items of a request's streamed argument."""
 
     def on_request(self, port: Port, request: Request) -> None:
         """The worker calls a service."""
@@ -149,6 +153,7 @@ class Port:
         self._loop = asyncio.get_running_loop()
         self._out: deque[Buffer] = deque()
         self._writer_added = False
+        self._drained: asyncio.Future[None] | None = None
         self._wide_in = self._wide_out = False  # the pipes were made larger
         self._closing = False
         self._doom: tuple[Cause, str, bytes] | None = None
@@ -225,6 +230,13 @@ class Port:
             return
         self._write()
 
+    async def drained(self) -> None:
+        """Returns when more may be added; never, once the worker takes nothing any more."""
+        while self.congested:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
     def await_answer_awake(self) -> None:
         """Keeps the event loop from falling asleep for a moment, when answers used to come that quickly.
 
@@ -271,9 +283,12 @@ class Port:
             if self._writer_added:
                 self._writer_added = False
                 self._loop.remove_writer(descriptor)
-            if self._closing:
+            if self._closing and not self.session.giving_input:
                 self._process.close_write()
         if was_congested and not self.congested:
+            drained, self._drained = self._drained, None
+            if drained is not None:
+                drained.set_result(None)
             self._owner.on_room(self)
 
     # -- reading
@@ -326,6 +341,8 @@ class Port:
                         owner.on_answered(self, event, now)
                 elif type(event) is Item:
                     owner.on_item(self, event)
+                elif type(event) is InputCreditGiven:
+                    owner.on_input_credit(self, event)
                 elif type(event) is Request:
                     self._on_request(event)
                 elif type(event) is Greeted:
@@ -341,6 +358,8 @@ class Port:
                 gc.enable()
         if not self.congested and self.state == "ready":
             owner.on_room(self)
+        elif self._closing:
+            self.flush()  # the argument may have been the last that kept its stdin open
 
     def fail_protocol(self, error: RemoteProtocolError) -> None:
         """The worker broke the protocol: nothing more can be believed, so it is killed."""

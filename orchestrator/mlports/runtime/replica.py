@@ -58,6 +58,7 @@ class Replica:
         calls = service.dispatcher
         self.on_answered = calls.on_answered
         self.on_item = calls.on_item
+        self.on_input_credit = calls.on_input_credit
         self.on_room = service.on_room
         self.on_request = service.calls_of_workers.make
         self.on_progress = service.on_progress

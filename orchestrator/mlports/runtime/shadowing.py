@@ -31,9 +31,9 @@ class Shadowing:
         self._events = events
 
     def copy(self, call: Call) -> None:
-        """Copies this call, if it is one of the share. Streams and casts are never copied."""
+        """Copies this call, if it is one of the share. Streams, either way, and casts are never copied."""
         special = call.special
-        if special is not None and (special.stream is not None or special.cast):
+        if special is not None and (special.stream is not None or special.input is not None or special.cast):
             return
         if not self.shadow.copies(random.random()):
             return

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import time
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from .failures import Cancelled, Failure
+
+if TYPE_CHECKING:
+    from .inputs import InputStream
 
 _current: contextvars.ContextVar[Context] = contextvars.ContextVar("mlports_call")
 
@@ -14,7 +17,7 @@ _current: contextvars.ContextVar[Context] = contextvars.ContextVar("mlports_call
 class Context:
     """One call, as its handler sees it. `current()` gives it."""
 
-    __slots__ = ("_expires", "_on_cancel", "_report", "cancelled", "config", "id", "meta", "method")
+    __slots__ = ("_expires", "_input", "_on_cancel", "_report", "cancelled", "config", "id", "meta", "method")
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Context:
         self._expires = None if deadline is None else time.monotonic() + deadline / 1000
         self._report = report
         self._on_cancel: Callable[[], None] | None = None
+        self._input: InputStream | None = None
 
     @property
     def deadline(self) -> float | None:

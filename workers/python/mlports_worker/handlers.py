@@ -17,22 +17,27 @@ class Handler:
     """One method of a worker.
 
     `batch` means that the function takes one list for each argument and returns as many results as items; an
-    exception instance in a result's place is that item's error.
+    exception instance in a result's place is that item's error. `input` means that its first argument is a stream.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], batch: bool, idempotent: bool) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], batch: bool, idempotent: bool, input: bool = False
+    ) -> None:
         self.name = name
         self.function = function
         self.batch = batch
         self.idempotent = idempotent
+        self.input = input
         self.streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         self.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         if batch and self.streams:
             raise TypeError(f"method {name!r} cannot be both a batch method and a generator")
+        if batch and input:
+            raise TypeError(f"method {name!r} cannot be a batch method and take a streamed argument")
 
     @property
     def info(self) -> MethodInfo:
-        return MethodInfo(batch=self.batch, stream=self.streams, idempotent=self.idempotent)
+        return MethodInfo(batch=self.batch, stream=self.streams, idempotent=self.idempotent, input=self.input)
 
     def call_one(self, params: Sequence[Any]) -> Any:
         """The result for one call; a coroutine when the function is async, a generator when it streams."""

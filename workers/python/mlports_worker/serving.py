@@ -20,6 +20,8 @@ from mlports_protocol import (
     CreditGiven,
     Event,
     HelloAsked,
+    InputEnded,
+    InputItem,
     LocalProtocolError,
     Notification,
     OversizedMessage,
@@ -34,9 +36,10 @@ from .context import Context, _current
 from .failures import CallFailed, Cancelled, Failure, error_of, sendable
 from .handler_loop import HandlerLoop
 from .handlers import Handler
+from .inputs import AsyncInput, PlainInput, refusal
 from .stacks import tells_stacks
 
-FEATURES = frozenset(["ping", "cancel", "stream", "batch"])
+FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch"])
 
 Connect = Callable[[Callable[[Event], None], int], Connection]
 """Gives a worker's connection, by who is told of its events, and the longest frame in bytes."""
@@ -118,6 +121,7 @@ class Server:
                 connection.end_step()
             connection.begin_step()
             if self._loop is not None:
+                self._end_inputs()
                 self._loop.close()
             connection.flush()
         except HostGone:
@@ -259,6 +263,9 @@ class Server:
         if handler is None:
             self.log("warning", f"a cast to {cast.method}, which this worker does not have, was dropped", {})
             return
+        if handler.input:
+            self.log("error", f"the cast to {cast.method}, which takes a streamed argument, was dropped", {})
+            return
         token = _current.set(Context(-1, cast.method, cast.meta or {}, self.config, lambda *_: None))
         try:
             result = handler.call_one(cast.params)
@@ -315,6 +322,8 @@ class Server:
             event.tag.answer = event
             if event.tag.on_answer is not None:
                 event.tag.on_answer()
+        elif type(event) in (InputItem, InputEnded):
+            self._on_input(event)  # type: ignore[arg-type]  # one of the two, as just seen
         elif type(event) is CancelAsked:
             self._on_cancel(event.id)
         elif type(event) is CreditGiven:
@@ -333,6 +342,22 @@ class Server:
         if job is not None:  # it waits behind another, which may take long
             self._answer_error(job, Cancelled().as_error())
             self.connection.flush()
+
+    def _on_input(self, event: InputItem | InputEnded) -> None:
+        context = self._contexts.get(event.id)
+        stream = None if context is None else context._input
+        if stream is None:
+            return
+        if type(event) is InputItem:
+            stream.add(event.value, self.session.frame_size)
+        else:
+            stream.end()
+
+    def _end_inputs(self) -> None:
+        """Nothing is read any more: wakes the async handlers that wait for items."""
+        for context in list(self._contexts.values()):
+            if isinstance(context._input, AsyncInput):
+                context._input.wake()
 
     def _on_request(self, request: Request) -> None:
         if request.method.startswith("$/"):
@@ -354,6 +379,10 @@ class Server:
             failure = Failure("invalid_argument", f"meta deadline_ms: {error}")
             self.connection.queue(self.session.answer, request.id, failure.as_error())
             return
+        refused = refusal(handler, context.meta)
+        if refused is not None:
+            self.connection.queue(self.session.answer, request.id, refused.as_error())
+            return
         params, columns = request.params, None
         if "batch" in context.meta:
             if context.meta["batch"] != len(params):
@@ -365,6 +394,13 @@ class Server:
                 columns = handler.columns(params)
                 if columns is not None:
                     params = []
+        if handler.input:
+            if handler.is_async:
+                assert self._loop is not None
+                context._input = AsyncInput(context, self.connection, self._loop)
+            else:
+                context._input = PlainInput(context, self.connection)
+            params = [context._input, *params]
         self._contexts[request.id] = context
         job = Job(request.id, handler, context, params, columns)
         if handler.is_async:

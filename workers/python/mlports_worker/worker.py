@@ -54,7 +54,13 @@ class Worker:
 
     @overload
     def method(
-        self, function: None = None, *, name: str | None = None, batch: bool = False, idempotent: bool = False
+        self,
+        function: None = None,
+        *,
+        name: str | None = None,
+        batch: bool = False,
+        idempotent: bool = False,
+        input: bool = False,
     ) -> Callable[[Function], Function]: ...
 
     def method(
@@ -64,12 +70,15 @@ class Worker:
         name: str | None = None,
         batch: bool = False,
         idempotent: bool = False,
+        input: bool = False,
     ) -> Any:
         """Decorator: makes a function callable as `service.NAME` (default: the function's own name).
 
         A generator streams what it yields. With `batch` the function takes one list for each argument and returns as
         many results, in order; an exception instance in a result's place is that item's error. `idempotent` says that
-        a call may be repeated after a crash. Raises `ValueError` for a name that is taken or reserved.
+        a call may be repeated after a crash. With `input` the function's first argument, before the others, is the
+        caller's stream: an iterator, for an async function an async iterator. The caller is held while its items wait
+        here, 32 or 8 MiB of them at most. Raises `ValueError` for a name that is taken or reserved.
         """
 
         def register(function: Function) -> Function:
@@ -78,7 +87,7 @@ class Worker:
                 raise ValueError(f"{method!r} cannot be a method's name: names that begin with $/ are the protocol's")
             if method in self._handlers:
                 raise ValueError(f"the worker {self.name} already has a method {method!r}")
-            self._handlers[method] = Handler(method, function, batch, idempotent)
+            self._handlers[method] = Handler(method, function, batch, idempotent, input)
             return function
 
         return register if function is None else register(function)
