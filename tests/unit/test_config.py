@@ -100,6 +100,7 @@ grace = "infinity"
 memory_limit = "1.5GiB"
 max_requests = 1
 max_age = "24h"
+preload = ["sklearn.linear_model", "numpy"]
 transport = "fd34"
 route = "hash"
 key = 1
@@ -160,6 +161,7 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
             memory_limit=None,
             max_requests=None,
             max_age=None,
+            preload=[],
             transport="stdio",
             route="least_loaded",
             key=None,
@@ -220,6 +222,7 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
         65536,
     )
     assert (digits.cwd, digits.python, digits.transport) == (Path("work"), "venv", "fd34")
+    assert digits.preload == ["sklearn.linear_model", "numpy"]
     assert digits.env == {"OMP_NUM_THREADS": "1"}
     assert digits.config["limits"] == [1, 2.5, True]
     assert (digits.standby, digits.max_requests, digits.max_age) == (1000, 1, 86_400)
@@ -450,6 +453,15 @@ BAD = {
     D + "env.'A=B' = 'x'": (3, 'service.digits.env."A=B"', "cannot be a variable's name", "NAME ="),
     D + "env.'' = 'x'": (3, 'service.digits.env.""', "cannot be a variable's name", "NAME ="),
     D + 'env.A = "\\u0000"': (3, "service.digits.env.A", "NUL", "remove it"),
+    D + "preload = 'numpy'": (3, "service.digits.preload", "must be an array", 'write preload = ["'),
+    D + "preload = ['numpy', 'my-module']": (3, "service.digits.preload[1]", '"my-module" is no module', "import"),
+    D + "preload = ['']": (3, "service.digits.preload[0]", "is no module's name", "import"),
+    "[service.digits]\ncommand = 'Rscript digits.R'\npreload = ['numpy']": (
+        3,
+        "service.digits.preload",
+        'is for Python programs, and the command "Rscript digits.R" runs none',
+        "remove preload",
+    ),
     D + "env = []": (3, "service.digits.env", "must be a table, not an array", "write [service.digits.env]"),
     D + "config = 1": (3, "service.digits.config", "must be a table, not 1", "write [service.digits.config]"),
     D + "config.day = 2030-01-31": (3, "service.digits.config.day", "without an offset", "2030-01-31T08:00:00Z"),

@@ -12,6 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from mlports.config import family, references, values
 from mlports.config.calls import BatchConfig, BreakerConfig, HedgeConfig, PipelineConfig, ShadowConfig
 from mlports.config.table import Table
+from mlports.core.python_command import python_command
 from mlports.core.supervision.specs import AutoShutdown, RestartType, Strategy
 from mlports_protocol import DEFAULT_MAX_FRAME
 
@@ -201,8 +202,9 @@ class ServiceConfig(Table):
     supervisor's. start_timeout: the longest that a worker may take to be ready. warm_up: the calls that it has to
     answer before it is. heartbeat: None for none. grace: how long a worker may go on with a call that was cancelled or
     is past its time, before it is killed as hung; None, or "infinity", for ever. memory_limit, max_requests, max_age: a
-    worker that is larger, has answered more or is older is replaced; None for no limit. transport: "inline" runs a
-    Python worker's handlers within the orchestrator, which leaves some of the keys without a meaning; they are refused.
+    worker that is larger, has answered more or is older is replaced; None for no limit. preload: modules that a
+    template process imports once, to fork the workers; for Python programs only. transport: "inline" runs a Python
+    worker's handlers within the orchestrator, which leaves some of the keys without a meaning; they are refused.
 
     route: which replica gets a call. key: with "hash", the place of the argument, from 0, that decides it. weights: a
     number for each replica, how much of the calls it gets; 0, or 0.001 to 1000000. shadow: a service that is sent the
@@ -233,6 +235,9 @@ class ServiceConfig(Table):
     memory_limit: Annotated[int, PlainValidator(values.memory_size)] | None = None
     max_requests: Annotated[int, Field(ge=1)] | None = None
     max_age: Annotated[float, PlainValidator(values.age)] | None = None
+    preload: Annotated[list[str], BeforeValidator(values.array), AfterValidator(values.modules)] = Field(
+        default_factory=list
+    )
     transport: Transport = "stdio"
     route: Route = "least_loaded"
     key: _Count | None = None
@@ -271,6 +276,7 @@ class ServiceConfig(Table):
             memory_limit: int | str | None = None,
             max_requests: int | None = None,
             max_age: float | str | None = None,
+            preload: list[str] | tuple[str, ...] = ...,
             transport: Transport = "stdio",
             route: Route = "least_loaded",
             key: int | None = None,
@@ -302,6 +308,10 @@ class ServiceConfig(Table):
             values.weights_count(self.weights, self.replicas, self.standby)
         if self.transport == "inline":
             values.inline(self.command, {key: getattr(self, key) for key in self.model_fields_set})
+        if self.preload and python_command(self.command) is None:
+            problem = f"is for Python programs, and the command {values.shown(' '.join(self.command))} runs none"
+            fix = 'remove preload, or write the command as ["python", "script.py"] or ["python", "-m", "module"]'
+            raise values.wrong(problem, fix, "preload")
         return self
 
 

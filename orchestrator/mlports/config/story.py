@@ -51,6 +51,7 @@ _OTPS = {
 _EXAMPLES = {
     "command": '["python", "worker.py"]',
     "children": '["digits"]',
+    "preload": '["sklearn.linear_model"]',
     "warm_up": '[{ method = "predict", params = [[0.0]] }]',
     "params": "[[0.0]]",
     "method": '"predict"',

@@ -211,6 +211,7 @@ _NOT_INLINE = {
     "python": ("cannot be another interpreter's: its handlers run in the orchestrator's own", "remove it"),
     "memory_limit": ("cannot be that of a thread: its memory is the orchestrator's", "remove it"),
     "heartbeat": ("says nothing of a thread: it is the orchestrator who answers for it", "remove it; see grace"),
+    "preload": ("gains nothing: its modules are imported once as it is", "remove it"),
     "max_frame": ("limits nothing where there are no frames", "remove it"),
     "cwd": ("cannot be a thread's own: it is the orchestrator's", "remove it, and name the script from this folder"),
     "env": ("cannot be a thread's own: it is the orchestrator's", "hand it over in config"),
@@ -222,7 +223,7 @@ def inline(command: list[str], keys: Mapping[str, object]) -> None:
     """Raises what is wrong with a service's keys if its handlers are to run within the orchestrator."""
     another = 'or write transport = "stdio"'
     for key, (problem, fix) in _NOT_INLINE.items():
-        if keys.get(key) not in (None, {}, Path(".")):
+        if keys.get(key) not in (None, {}, [], Path(".")):
             raise wrong(f'with transport = "inline", this {problem}', f"{fix}, {another}", key)
     program = command[1:]
     if command[0] not in ("python", "python3", sys.executable) or not program:
@@ -237,6 +238,16 @@ def inline(command: list[str], keys: Mapping[str, object]) -> None:
         return
     fix = f'with transport = "inline" write ["python", "worker.py"] or ["python", "-m", "module"], {another}'
     raise wrong(problem, fix, "command")
+
+
+def modules(names: list[str]) -> list[str]:
+    """The full names of modules that Python can import."""
+    for index, name in enumerate(names):
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise wrong(
+                f"{shown(name)} is no module's name", 'write it as after "import": "sklearn.linear_model"', index
+            )
+    return names
 
 
 def _without_nul(text: str, *inside: str | int) -> str:

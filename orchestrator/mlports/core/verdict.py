@@ -58,7 +58,7 @@ class Verdict:
     def name(self) -> str:
         """The cause as a word: `exit 1`, `SIGKILL`, `protocol`, …"""
         if self.cause == "exit":
-            return f"exit {self.status}"
+            return f"exit {'unknown' if self.status is None else self.status}"
         if self.cause == "signal" and self.status is not None:
             return signal_name(-self.status)
         return self.cause
@@ -114,11 +114,15 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def describe_status(status: int, out_of_memory: bool | None = None) -> str:
+def describe_status(status: int | None, out_of_memory: bool | None = None) -> str:
     """What an exit status says, as a verb: `exited with status 1`, `was killed by SIGKILL`.
+
+    None: nobody knows, because the template that it was forked from, who would, had died before it.
 
     `out_of_memory` is whether the kernel ended it for want of memory; None: nobody knows, and a SIGKILL may mean that.
     """
+    if status is None:
+        return "ended, by its own exit or by a signal: nobody knows, its template process having died before it"
     if status >= 0:
         return f"exited with status {status}"
     name = signal_name(-status)

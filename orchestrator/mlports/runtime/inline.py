@@ -70,6 +70,11 @@ class WorkerThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs any more, as far as its owner is concerned."""
+        return self.status is not None
+
     def signal_group(self, number: signal.Signals) -> None:
         """Cuts it off, so that it ends when it is at nothing or its handler looks; SIGKILL does not wait for that."""
         if self.status is not None:
@@ -216,7 +221,7 @@ class InlinePort(Port):
         self._last_words = tuple(self._thread.stderr_tail)
         self._fail(cause, detail)
 
-    def _on_exit(self, status: int) -> None:
+    def _on_exit(self, status: int | None) -> None:
         if self._thread.abandoned:
             cause, detail, offending = self._doom or self._own_end(status)
             told = "its thread is at work and cannot be killed: it is abandoned, and ends when its handler returns"
@@ -224,8 +229,8 @@ class InlinePort(Port):
             self._owner.on_log(self, "warning", told, {})
         super()._on_exit(status)
 
-    def _own_end(self, status: int) -> tuple[Cause, str, bytes]:
-        return "exit", describe_status(status), b""
+    def _own_end(self, status: int | None) -> tuple[Cause, str, bytes]:
+        return "exit", describe_status(status or 0), b""
 
 
 def _of_the_program(error: BaseException) -> TracebackType | None:

@@ -21,6 +21,7 @@ from mlports.runtime.pipeline import Pipeline, PipelineItems
 from mlports.runtime.process import allow_processes
 from mlports.runtime.service import Service
 from mlports.runtime.streaming import InputFeed
+from mlports.runtime.template import Templates
 from mlports.runtime.tree import SupervisionTree
 from mlports.telemetry import Event, EventLog
 
@@ -61,6 +62,7 @@ class Orchestrator:
         self._events = EventLog()
         self._guard = Guard(self._events)
         self._quarantine = Quarantine()
+        self._templates = Templates(self._events, self._guard)
         self._services: dict[str, Service] = {}
         self._tree: SupervisionTree | None = None
         self._calls_of_workers: CallsOfWorkers | None = None
@@ -93,8 +95,10 @@ class Orchestrator:
         self._tree = self._plant()
         try:
             self._guard.start()
-            self._tree.start()
-            await self._tree.settled
+            await self._templates.start()
+            if self._state == "running":  # it may have been stopped meanwhile
+                self._tree.start()
+                await self._tree.settled
         except BaseException:
             await self.stop("the start was interrupted")
             raise
@@ -118,6 +122,7 @@ class Orchestrator:
             self._services[name] = Service(
                 name, service, directory, self._events, calls, self._quarantine, self._guard, memory
             )
+            self._services[name].preload(self._templates)
         for name, service in config.service.items():
             # A shadow is left out where only some of the services are run.
             if service.shadow is not None and service.shadow.service in self._services:
@@ -139,7 +144,10 @@ class Orchestrator:
             finally:
                 if self._calls_of_workers is not None:
                     self._calls_of_workers.close()
-                await self._guard.stop()
+                try:
+                    await self._templates.stop()
+                finally:
+                    await self._guard.stop()
                 self._state = "stopped"
                 self._events.close()
                 if not self._stopped.done():

@@ -50,13 +50,13 @@ def kills_so_far() -> int | None:
     return _OUT_OF_MEMORY.count()
 
 
-def cause_of(pid: int, status: int, kills: int | None) -> tuple[Cause, str, str]:
+def cause_of(pid: int, status: int | None, kills: int | None) -> tuple[Cause, str, str]:
     """Why a process that ended by itself did: the cause, what its status says, and the figures if it was for memory.
 
     `kills` is `kills_so_far()` at its start.
     """
     starved, figures = _OUT_OF_MEMORY.killed(pid, kills) if status == -signal.SIGKILL else (False, "")
-    cause: Cause = "out_of_memory" if starved else "exit" if status >= 0 else "signal"
+    cause: Cause = "out_of_memory" if starved else "exit" if status is None or status >= 0 else "signal"
     return cause, describe_status(status, starved), figures
 
 

@@ -27,7 +27,7 @@ from mlports.core.verdict import Cause, Verdict
 from mlports.runtime.call import Sent
 from mlports.runtime.memory import is_stopped
 from mlports.runtime.out_of_memory import cause_of, kills_so_far
-from mlports.runtime.process import Process
+from mlports.runtime.template import Template, start_process
 from mlports_protocol import (
     Answered,
     Buffer,
@@ -73,6 +73,10 @@ class Running(Protocol):
 
     pid: int
     status: int | None
+
+    @property
+    def ended(self) -> bool: ...
+
     write_fd: int
     read_fd: int
     stderr_tail: deque[str]
@@ -139,6 +143,7 @@ class Port:
         max_frame: int,
         start_timeout: float,
         restarts: int = 0,
+        template: Template | None = None,
     ) -> None:
         self.service = service
         self.replica = replica
@@ -168,6 +173,7 @@ class Port:
         self._dump: list[str] | None = None  # stderr since the stacks were asked for
         self._last_words: tuple[str, ...] = ()  # stderr before that
         self._timers: list[asyncio.TimerHandle] = []
+        self._template = template
         self._process = self._start(command, cwd, env, transport)
         self.pid = self._process.pid
         self._kills = kills_so_far()
@@ -179,7 +185,9 @@ class Port:
     def _start(
         self, command: Sequence[str], cwd: Path, env: Mapping[str, str] | Mapping[bytes, bytes], transport: str
     ) -> Running:
-        process = Process(command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit)
+        process = start_process(
+            self._template, command, cwd=cwd, env=env, transport=transport, on_line=self._on_line, on_exit=self._on_exit
+        )
         self._loop.add_reader(process.read_fd, self._on_readable)
         return process
 
@@ -396,7 +404,7 @@ class Port:
 
     def _expect_exit(self, otherwise: str) -> None:
         """Its exit tells best why it closed a pipe. One that goes on is killed, unless it is being stopped."""
-        if self._process.status is None and self.state != "stopping":
+        if not self._process.ended and self.state != "stopping":
             self._timers.append(self._loop.call_later(_CLOSED_GRACE, self._fail, "closed", otherwise))
 
     # -- the end
@@ -510,7 +518,7 @@ class Port:
             self._dump.append(text)
         self._owner.on_log(self, "stderr", text, {})
 
-    def _on_exit(self, status: int) -> None:
+    def _on_exit(self, status: int | None) -> None:
         self._read_rest()
         self.state = "dead"
         self._cancel_timers()
@@ -539,7 +547,7 @@ class Port:
         )
         self._owner.on_dead(self, verdict, [asked[number] for number in calls])
 
-    def _own_end(self, status: int) -> tuple[Cause, str, bytes]:
+    def _own_end(self, status: int | None) -> tuple[Cause, str, bytes]:
         """What a worker that ended by itself died of. One that was killed within a frame did not break the protocol."""
         fault = "" if self._cut is None else f"{type(self._cut).__name__}: {self._cut}"
         offending = b"" if self._cut is None else self._cut.offending

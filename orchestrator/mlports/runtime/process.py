@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -40,10 +41,11 @@ class Process:
     """A running program: the ends of its pipes, its stderr by lines, and its exit status.
 
     `write_fd` and `read_fd` are non-blocking; the owner reads and writes them, and closes them with `close_write()` and
-    `close_read()`. With the transport "none" there are none: its input is empty, its output goes where its stderr goes.
-    `on_line` is called for each line on stderr, `on_exit` once with the status (minus the signal, if one ended it),
-    when the process is gone, everything it wrote on stderr was read, its process group is killed and its status
-    collected; `peak_memory`, in bytes, is known then, as far as it is.
+    `close_read()`. With the transport "none" there are none: its input is empty, its output goes where its stderr goes;
+    with "socket" `write_fd` is one end of a socket of packets, and its input is the other.
+    `on_line` is called for each line on stderr, `on_exit` once with the status (minus the signal, if one ended it; None
+    if nobody can know it), when the process is gone, everything it wrote on stderr was read, its process group is
+    killed and its status collected; `peak_memory`, in bytes, is known then, as far as it is.
     """
 
     def __init__(
@@ -54,14 +56,15 @@ class Process:
         env: Mapping[str, str] | Mapping[bytes, bytes],
         transport: str,
         on_line: Callable[[str], None],
-        on_exit: Callable[[int], None],
+        on_exit: Callable[[int | None], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_line = on_line
         self._on_exit = on_exit
         self._line = b""
         self.stderr_tail: deque[str] = deque(maxlen=_LINES_KEPT)
-        self.pid, self.write_fd, self.read_fd, self._stderr_fd = _spawn(command, cwd, env, transport)
+        self.pid, self.write_fd, self.read_fd, self._stderr_fd = _spawn(command, cwd, env, transport, self._start)
+        self.ended = False
         self.status: int | None = None
         self.peak_memory: int | None = None
         self._least_peak = _own_peak()
@@ -71,13 +74,13 @@ class Process:
 
     def signal_group(self, number: signal.Signals) -> None:
         """Sends a signal to the process and all that it started and that stayed in its group."""
-        if self.status is None:
+        if not self.ended:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process alone."""
-        if self.status is None:
+        if not self.ended:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -101,6 +104,18 @@ class Process:
             with suppress(OSError):  # over the user's limit: the usual size works too
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
+    def _start(
+        self, command: Sequence[str], cwd: Path, env: Mapping[Any, Any], transport: str, streams: tuple[int, int, int]
+    ) -> int:
+        """Starts the program with these as its input, output and stderr; gives its pid. Raises `OSError`."""
+        arguments = list(command)
+        if transport == "fd34":
+            _check_program(command[0], cwd, env)
+            # The shell only puts the two descriptors in their places, and becomes the program. It is given them as 0
+            # and 1, because not every shell can name a descriptor above 9.
+            arguments = ["/bin/sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >&2', "sh", *command]
+        return _start(arguments, cwd, env, streams)
+
     def _watch_exit(self) -> None:
         if hasattr(os, "pidfd_open"):
             try:
@@ -119,7 +134,7 @@ class Process:
             self._loop.call_soon_threadsafe(self._exited)
 
     def _exited(self) -> None:
-        if self.status is not None:
+        if self.ended:
             return
         if self._pid_fd is not None:
             self._loop.remove_reader(self._pid_fd)
@@ -127,19 +142,24 @@ class Process:
             self._pid_fd = None
         # As long as it is not collected its pid, and so its group's, belongs to nobody else.
         self.signal_group(signal.SIGKILL)
-        self.status = self._collect()
-        self._read_rest_of_stderr()
-        self._on_exit(self.status)
+        self._collect()
 
-    def _collect(self) -> int:
+    def _collect(self) -> None:
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:  # somebody else in this program collected it, and its status is lost
-            return 0
+            self._end(0)
+            return
         peak = usage.ru_maxrss * _RSS_UNIT
         # Until a new program replaces it a child counts as large as the one who started it.
         self.peak_memory = peak if peak > self._least_peak else None
-        return os.waitstatus_to_exitcode(status)
+        self._end(os.waitstatus_to_exitcode(status))
+
+    def _end(self, status: int | None) -> None:
+        self.ended = True
+        self.status = status
+        self._read_rest_of_stderr()
+        self._on_exit(status)
 
     def _read_stderr(self) -> None:
         try:
@@ -192,7 +212,11 @@ class Process:
 
 
 def _spawn(
-    command: Sequence[str], cwd: Path, env: Mapping[str, str] | Mapping[bytes, bytes], transport: str
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str] | Mapping[bytes, bytes],
+    transport: str,
+    start: Callable[[Sequence[str], Path, Mapping[Any, Any], str, tuple[int, int, int]], int],
 ) -> tuple[int, int, int, int]:
     """The process's pid, and our ends of its input, output and stderr. Raises `SpawnFailed`."""
     opened: list[int] = []
@@ -200,16 +224,12 @@ def _spawn(
         ours_err, child_err = _pipe(opened)
         if transport == "none":
             child_in, ours_in, ours_out, child_out = _empty(opened), -1, -1, child_err
+        elif transport == "socket":
+            (child_in, ours_in), ours_out, child_out = _sockets(opened), -1, child_err
         else:
             child_in, ours_in = _pipe(opened)
             ours_out, child_out = _pipe(opened)
-        arguments = list(command)
-        if transport == "fd34":
-            _check_program(command[0], cwd, env)
-            # The shell only puts the two descriptors in their places, and becomes the program. It is given them as 0
-            # and 1, because not every shell can name a descriptor above 9.
-            arguments = ["/bin/sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >&2', "sh", *command]
-        pid = _start(arguments, cwd, env, (child_in, child_out, child_err))
+        pid = start(command, cwd, env, transport, (child_in, child_out, child_err))
     except (OSError, ValueError) as error:
         for descriptor in opened:
             os.close(descriptor)
@@ -285,6 +305,12 @@ _inherited = _Inherited()
 def _empty(opened: list[int]) -> int:
     opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     return opened[-1]
+
+
+def _sockets(opened: list[int]) -> tuple[int, int]:
+    theirs, ours = (_above_9(end.detach()) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    opened += (theirs, ours)
+    return theirs, ours
 
 
 def _own_peak() -> int:

@@ -144,14 +144,14 @@ class ProgramLife:
         self._loop.call_soon(self._come_up)
 
     def _come_up(self) -> None:
-        if self._process is not None and self._process.status is None:
+        if self._process is not None and not self._process.ended:
             self._emit("ready", pid=self._process.pid)
             self._owner.on_up(self)
 
     def _on_line(self, text: str) -> None:
         self._emit("log", level="info", text=text)
 
-    def _on_exit(self, status: int) -> None:
+    def _on_exit(self, status: int | None) -> None:
         process = self._process
         assert process is not None
         if self._timer is not None:

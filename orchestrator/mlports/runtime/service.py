@@ -28,6 +28,7 @@ from mlports.runtime.memory_watch import MemoryWatcher
 from mlports.runtime.port import Port, PortOwner
 from mlports.runtime.process import SpawnFailed, resolve
 from mlports.runtime.shadowing import Shadowing
+from mlports.runtime.template import THREAD_VARIABLES, Template, Templates
 from mlports.telemetry import EventLog
 from mlports_protocol import Progressed
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from mlports.config import ServiceConfig, ShadowConfig
     from mlports.runtime.replica import Replica
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINES_A_SECOND = 1000  # of a worker's stderr that become events
 
 
@@ -75,6 +75,7 @@ class Service:
         self._groups: dict[Port, MemoryGroup] = {}
         self._env: Mapping[bytes, bytes] | None = None
         self._lines = _LineBudget()
+        self._template: Template | None = None
 
     def copy_to(self, target: Service, settings: ShadowConfig) -> None:
         """From now on a share of its calls is made of another service too."""
@@ -128,6 +129,7 @@ class Service:
             max_frame=config.max_frame,
             start_timeout=config.start_timeout,
             restarts=self._restarts.get(number, 0),
+            template=self._template,
         )
         if not port.in_process:
             self._guard.add(port.pid)
@@ -141,6 +143,15 @@ class Service:
         from mlports.runtime.inline import InlinePort  # the worker's side of it is not for those who do without
 
         return InlinePort
+
+    def preload(self, templates: Templates) -> None:
+        """Has its workers started from a template, if there is anything that it is to import for them."""
+        config = self.config
+        if config.preload:
+            command, cwd = resolve(config.command, config.python, self._directory), self._directory / config.cwd
+            self._template = templates.of(
+                self.name, command, cwd, self._environment(), config.preload, config.start_timeout
+            )
 
     def _limit_memory(self, port: Port, limit: int) -> None:
         """Where the system has it, a limit that holds at any moment, above the one that is looked after."""
@@ -302,7 +313,7 @@ class Service:
         if self.config.replicas > 1:
             # Every replica would start a thread for every processor, and they would be in each other's way.
             threads = str(max(1, (os.cpu_count() or 1) // self.config.replicas))
-            shared = dict.fromkeys(_THREAD_VARIABLES, threads)
+            shared = dict.fromkeys(THREAD_VARIABLES, threads)
         return {**shared, **os.environ, **self.config.env, **own, **self._guard.environment}
 
     def give_up(self, reason: str) -> None:

@@ -23,6 +23,12 @@ __version__ = "0.1.0"
 
 __all__ = ["CallFailed", "Cancelled", "Context", "Failure", "Worker", "current"]
 
-if started_by_orchestrator():
-    tell_stacks()
-    take_channel()
+
+def begin() -> None:
+    """What the first import does in a worker; for a process that has imported this before it became one."""
+    if started_by_orchestrator():
+        tell_stacks()
+        take_channel()
+
+
+begin()
