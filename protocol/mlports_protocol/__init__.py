@@ -46,12 +46,15 @@ from .events import (
     Logged,
     MethodInfo,
     Peer,
+    Probe,
     Progressed,
+    Released,
     StopAsked,
 )
 from .framing import DEFAULT_MAX_FRAME, MAX_FRAME_LIMIT, FrameDecoder, frame_header
 from .messages import CODES, MAX_ID, Message, Notification, Request, Response, parse_message
 from .session import OrchestratorSession, Session, WorkerSession
+from .shared_memory import Place, SharedMemory
 
 __all__ = [
     "CODES",
@@ -94,12 +97,16 @@ __all__ = [
     "OrchestratorSession",
     "OversizedMessage",
     "Peer",
+    "Place",
+    "Probe",
     "Progressed",
     "ProtocolError",
+    "Released",
     "RemoteProtocolError",
     "Request",
     "Response",
     "Session",
+    "SharedMemory",
     "StdoutPolluted",
     "StopAsked",
     "TrailingBytes",

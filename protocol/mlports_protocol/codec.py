@@ -22,11 +22,12 @@ from .errors import (
 )
 from .framing import MAX_FRAME_LIMIT, frame_header
 from .messages import Message, Response, parse_message
-from .ndarray import EXT_NDARRAY, decode_array, encode_array, is_array
+from .ndarray import EXT_NDARRAY, decode_array, is_array, take_apart
+from .shared_memory import EXT_SHARED_MEMORY, Place, SharedMemory, decode_shared, encode_shared
 
 Buffer = Union[bytes, memoryview]
 
-EXT_SHARED_MEMORY, EXT_ARROW = 2, 3
+EXT_ARROW = 3
 
 _PLAIN = frozenset([str, bytes, bytearray, int, float, bool, type(None)])
 _LISTS = frozenset([list, tuple])
@@ -44,11 +45,16 @@ class Codec:
     """Encodes and decodes the messages of one connection.
 
     `ndarray` says whether the peer claimed that feature: if not, arrays are sent as nested lists and one that is
-    received is an error. Not safe for threads: an encoder keeps a buffer.
+    received is an error. `sharing` is what large arrays are sent through, `memory` what they are received from; both
+    are None without the feature `shm`. Not safe for threads: an encoder keeps a buffer.
     """
 
     def __init__(self, ndarray: bool = True) -> None:
         self.ndarray = ndarray
+        self.sharing: SharedMemory | None = None
+        self.memory: SharedMemory | None = None
+        self.shared: list[Place] = []  # by the messages encoded since it was last emptied
+        self.attached: list[tuple[str, Any]] = []  # the same of those decoded: segment and buffer
         self._packer = msgpack.Packer(default=self._encode_other, datetime=True)
         # What the packer left out of the payload: where, the header that belongs there, and the content.
         self._left_out: list[tuple[int, bytes, memoryview]] = []
@@ -113,7 +119,13 @@ class Codec:
         if is_array(value):
             if not self.ndarray:
                 return value.tolist()
-            head, elements = encode_array(value)
+            layout, elements = take_apart(value)
+            if self.sharing is not None and len(elements) >= self.sharing.least:
+                place = self.sharing.share(elements)
+                if place is not None:
+                    self.shared.append(place)
+                    return msgpack.ExtType(EXT_SHARED_MEMORY, encode_shared(place, len(elements), layout))
+            head: bytes = msgpack.packb(layout)
             length = len(head) + len(elements)
             if len(elements) < LARGE:
                 return msgpack.ExtType(EXT_NDARRAY, head + elements)
@@ -153,6 +165,10 @@ class Codec:
             if not self.ndarray:
                 raise InvalidExtension("an ndarray (extension type 1), which was not negotiated", bytes(data[:64]))
             return decode_array(data)
+        if code == EXT_SHARED_MEMORY and self.memory is not None:
+            segment, buffer, array = decode_shared(data, self.memory)
+            self.attached.append((segment, buffer))
+            return array
         if code in (EXT_SHARED_MEMORY, EXT_ARROW):
             feature = "shm" if code == EXT_SHARED_MEMORY else "arrow"
             raise InvalidExtension(f"extension type {code} without the feature {feature}", bytes(data[:64]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from .errors import InvalidHello, InvalidMessage, UnsupportedVersion, shown
-from .events import VERSION, Event, Hello, Logged, MethodInfo, Peer, Progressed, StopAsked
+from .events import VERSION, Event, Hello, Logged, MethodInfo, Peer, Probe, Progressed, Released, StopAsked
 from .framing import DEFAULT_MAX_FRAME, MAX_FRAME_LIMIT
 from .messages import MAX_ID, as_text
+from .shared_memory import check_segment
 
 _LEVELS = frozenset(["debug", "info", "warning", "error"])  # any other is taken for info
 
@@ -35,7 +36,19 @@ def parse_hello(params: list[Any]) -> Hello:
         config=config or {},
         features=_names("features", said.get("features")),
         max_frame=_max_frame(said),
+        probe=_parse_probe(said.get("shm")),
     )
+
+
+def _parse_probe(said: Any) -> Probe | None:
+    if said is None:
+        return None
+    if type(said) is dict:
+        said = _with_text_keys(said)
+        token = said.get("token")
+        if type(token) is bytes and token:
+            return Probe(check_segment(said.get("segment"), InvalidHello), token)
+    raise InvalidHello(f"$/hello's shm is {{segment, token}}, a path and bytes, not {shown(said)}")
 
 
 def parse_hello_answer(said: Any) -> Peer:
@@ -123,6 +136,11 @@ def parse_progress(params: list[Any]) -> Progressed:
     return Progressed(number, done, total, text or "")
 
 
+def parse_release(params: list[Any]) -> Released:
+    (segment,) = take_params("$/release", params, 1)
+    return Released(check_segment(segment, InvalidMessage))
+
+
 def parse_stop(params: list[Any]) -> StopAsked:
     reason = as_text(params[0]) if params else None
     if type(reason) not in (str, type(None)):
@@ -134,6 +152,7 @@ def parse_stop(params: list[Any]) -> StopAsked:
 PARSED: dict[str, Callable[[list[Any]], Event]] = {
     "$/log": parse_log,
     "$/progress": parse_progress,
+    "$/release": parse_release,
     "$/stop": parse_stop,
 }
 

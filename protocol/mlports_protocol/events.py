@@ -10,7 +10,7 @@ from .messages import Notification, Request
 
 VERSION = 1
 FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "shm", "arrow", "stacks"])
-IMPLEMENTED = FEATURES - {"shm", "arrow", "stacks"}  # by this package
+IMPLEMENTED = FEATURES - {"shm", "arrow", "stacks"}  # by this package alone: shm needs a `SharedMemory` as well
 
 
 class MethodInfo(NamedTuple):
@@ -37,6 +37,13 @@ class Peer:
     bare: bool = False
 
 
+class Probe(NamedTuple):
+    """A segment that a worker has to be able to open, and what it begins with, if it is to have arrays shared."""
+
+    segment: str
+    token: bytes
+
+
 @dataclass(frozen=True)
 class Hello:
     """What the orchestrator tells a worker first."""
@@ -46,6 +53,7 @@ class Hello:
     config: dict[str, Any] = field(default_factory=dict)
     features: frozenset[str] = frozenset()
     max_frame: int = DEFAULT_MAX_FRAME
+    probe: Probe | None = None
 
 
 class Greeted(NamedTuple):
@@ -128,6 +136,12 @@ class Progressed(NamedTuple):
     text: str
 
 
+class Released(NamedTuple):
+    """The worker has no more use for a segment that an answer brought, or that it was given as room."""
+
+    segment: str
+
+
 class StopAsked(NamedTuple):
     """Finish what is open, answer it, and exit with status 0."""
 
@@ -148,5 +162,6 @@ Event = Union[
     InputEnded,
     Logged,
     Progressed,
+    Released,
     StopAsked,
 ]

@@ -42,6 +42,16 @@ def is_array(value: Any) -> bool:
 def encode_array(array: Array) -> tuple[bytes, memoryview]:
     """The two parts of an array's payload: [dtype, shape] as MessagePack, and the elements as bytes.
 
+    See `take_apart`.
+    """
+    layout, elements = take_apart(array)
+    head: bytes = msgpack.packb(layout)
+    return head, elements
+
+
+def take_apart(array: Array) -> tuple[list[Any], memoryview]:
+    """An array as [dtype, shape] and its elements' bytes.
+
     Any dtype but object, any shape and any layout; a contiguous little-endian array is not copied.
     Raises `Unencodable` for elements that are Python objects, of a type that numpy alone cannot name, of no bytes, or
     masked.
@@ -65,10 +75,10 @@ def encode_array(array: Array) -> tuple[bytes, memoryview]:
         plain = _without_gaps(plain)
     array = np.asarray(array)
     ordered = np.ascontiguousarray(array if plain == dtype else array.astype(plain))
-    head: bytes = msgpack.packb([described, list(array.shape)])
+    layout = [described, list(array.shape)]
     if ordered.nbytes == 0:
-        return head, memoryview(b"")
-    return head, memoryview(ordered.reshape(-1).view(np.uint8).data)
+        return layout, memoryview(b"")
+    return layout, memoryview(ordered.reshape(-1).view(np.uint8).data)
 
 
 def decode_array(payload: bytes | memoryview) -> Array:
@@ -76,16 +86,19 @@ def decode_array(payload: bytes | memoryview) -> Array:
 
     Raises `InvalidExtension` when dtype, shape and the number of bytes do not agree.
     """
-    try:
-        import numpy as np
-    except ImportError as error:
-        raise InvalidExtension("an ndarray (extension type 1), and numpy is not installed here") from error
-
+    _need_numpy()
     head, start = _read_head(payload)
     if type(head) is not list or len(head) != 2:
         raise InvalidExtension(f"an ndarray begins with [dtype, shape], not {shown(head)}", bytes(payload[:64]))
-    dtype = _parse_dtype(head[0])
-    shape = head[1]
+    length = len(payload) - start
+    dtype, shape = check_layout(head[0], head[1], length)
+    return view_elements(dtype, shape, memoryview(payload)[start:] if length else b"")
+
+
+def check_layout(described: Any, shape: Any, length: int) -> tuple[np.dtype[Any], list[int]]:
+    """The dtype and shape that a peer says `length` bytes have. Raises `InvalidExtension` unless it can be so."""
+    _need_numpy()
+    dtype = _parse_dtype(described)
     if type(shape) is not list or not all(type(size) is int and size >= 0 for size in shape):
         raise InvalidExtension(f"an ndarray's shape is an array of integers from 0, not {shown(shape)}")
     if dtype.itemsize == 0:
@@ -95,17 +108,32 @@ def decode_array(payload: bytes | memoryview) -> Array:
     expected = dtype.itemsize
     for size in shape:
         expected *= size
-    if expected != len(payload) - start:
+    if expected != length:
         raise InvalidExtension(
             f"an ndarray of dtype {dtype!s:.80} and shape {shown(shape)} has {shown(expected)} bytes of elements, "
-            f"not {len(payload) - start}"
+            f"not {length}"
         )
+    return dtype, shape
+
+
+def view_elements(dtype: np.dtype[Any], shape: list[int], elements: Any) -> Array:
+    """The array whose elements lie in this buffer: read-only. Raises `InvalidExtension` when numpy cannot have it."""
+    import numpy as np
+
     try:
-        array: Array = np.ndarray(shape, dtype, memoryview(payload)[start:] if expected else b"")
+        # numpy.ndarray() alone lets go of the buffer's export, and its owner would take it for unused.
+        array: Array = np.ndarray(shape, dtype, np.frombuffer(elements, np.uint8) if len(elements) else b"")
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise InvalidExtension(f"an ndarray of dtype {dtype!s:.80} and shape {shown(shape)}: {error}") from error
     array.flags.writeable = False
     return array
+
+
+def _need_numpy() -> None:
+    try:
+        import numpy  # noqa: F401
+    except ImportError as error:
+        raise InvalidExtension("an ndarray (extension type 1 or 2), and numpy is not installed here") from error
 
 
 def _hides_anything(array: np.ma.MaskedArray[Any, Any]) -> bool:

@@ -29,6 +29,7 @@ from .errors import (
     CreditExceeded,
     DuplicateId,
     HandshakeExpected,
+    InvalidExtension,
     InvalidMessage,
     NotOutstanding,
     OversizedMessage,
@@ -53,10 +54,12 @@ from .events import (
     Item,
     MethodInfo,
     Peer,
+    Probe,
     Progressed,
 )
 from .framing import DEFAULT_MAX_FRAME, FrameDecoder
 from .messages import MAX_ID, Message, Meta, Notification, Request, Response, parse_error
+from .shared_memory import Place, SharedMemory
 
 
 class Session:
@@ -80,6 +83,9 @@ class Session:
         self._input_allowance: dict[int, int] = {}  # of ours, with a streamed argument -> items that may still be sent
         self._input_credit: dict[int, list[int]] = {}
         self._fault: RemoteProtocolError | None = None
+        self.memory: SharedMemory | None = None  # to be set before the handshake, where there is one
+        self._lent: dict[int, list[Place]] = {}  # requests of ours that are open -> what they share
+        self._borrowed: dict[int, list[tuple[str, Any]]] = {}  # those of the peer's -> what they brought
 
     # -- what we send as the caller
 
@@ -98,6 +104,8 @@ class Session:
         buffers = self._encode(Request(number, method, params, meta))
         self._next_id = number + 1
         self._asked[number] = tag
+        if self.codec.shared:
+            self._lent[number] = self._take_shared()
         if meta:
             if meta.get("credit") is not None:
                 self._item_credit[number] = meta["credit"]
@@ -126,7 +134,7 @@ class Session:
             return _ACCOUNTED[method](self, *params)
         if not (self.phase == "greeting" and method in ("$/log", "$/progress")):
             self._must_be_ready("notification", method)
-        buffers = self._encode(Notification(method, params))
+        buffers = self._encode_alone(Notification(method, params))
         if method in PARSED:
             try:
                 PARSED[method](self._as_received(buffers).params)  # type: ignore[union-attr]
@@ -201,6 +209,10 @@ class Session:
         if error is not None and self.phase == "greeting":
             self._agree(frozenset(), self._peer_max_frame)
         self._open.discard(number)
+        if self.codec.shared and self.memory is not None:
+            self.memory.gave(self._take_shared())
+        if self._borrowed and self.memory is not None:
+            self.memory.forget(self._borrowed.pop(number, []))
         if self._item_allowance:
             self._item_allowance.pop(number, None)
         if self._input_credit:
@@ -219,7 +231,7 @@ class Session:
         account = self._item_allowance.get(number)
         if account is None or account[0] <= account[1]:
             raise WrongState(f"no credit for another item of request {number}")
-        buffers = self._encode(Notification("$/item", [number, value]))
+        buffers = self._encode_alone(Notification("$/item", [number, value]))
         account[1] += 1
         return buffers
 
@@ -283,8 +295,12 @@ class Session:
                 raise DuplicateId(f"request id {message.id} is still in use by an earlier request")
             event = self._receive_request(message)
             self._open.add(message.id)
+            if self.codec.attached:
+                self._borrowed[message.id] = self._take_attached()
             return event
         assert type(message) is Notification
+        if self.codec.attached:
+            raise InvalidExtension(f"a shared ndarray (extension type 2) in the notification {shown(message.method)}")
         if self.phase != "ready" and (self.phase == "new" or message.method not in ("$/log", "$/progress")):
             raise HandshakeExpected(f"notification {shown(message.method)} before the handshake was done")
         if message.method.startswith("$/"):
@@ -301,6 +317,10 @@ class Session:
             self._item_credit.pop(number, None)
         if self._input_allowance:
             self._input_allowance.pop(number, None)
+        if self._lent and self.memory is not None:
+            self.memory.take_back(self._lent.pop(number, []))
+        if self.codec.attached and self.memory is not None:
+            self.memory.keep(self._take_attached())
         return Answered(number, tag, message.error, message.result)
 
     def _receive_request(self, message: Request) -> Event:
@@ -390,26 +410,64 @@ class Session:
 
     def check(self, value: Any) -> None:
         """Raises `Unencodable` or `OversizedMessage` for a value that cannot be sent, not even by itself."""
-        self._encode(Notification("$/check", [value]))
+        self._encode_alone(Notification("$/check", [value]))
+
+    def let_go(self) -> None:
+        """The connection is over: takes back what its open requests share, and forgets what they have brought."""
+        if self.memory is not None:
+            for places in self._lent.values():
+                self.memory.take_back(places)
+        self._lent.clear()
+        self._borrowed.clear()
+        self.codec.shared.clear()
+        self.codec.attached.clear()
+        if self._fault is not None:
+            self._fault.__traceback__ = None  # with the values of the message that was at fault
 
     # -- what both directions share
 
     def _encode(self, message: Message) -> list[Buffer]:
-        buffers = self.codec.encode(message)
-        size = sum(map(len, buffers)) - 4
-        if size > self._peer_max_frame:
-            raise OversizedMessage(
-                f"the message is {size} bytes long and the peer accepts frames of {self._peer_max_frame} (max_frame)"
-            )
+        try:
+            buffers = self.codec.encode(message)
+            if self.codec.shared and self.memory is not None:
+                self.memory.check(self.codec.shared)
+            size = sum(map(len, buffers)) - 4
+            if size > self._peer_max_frame:
+                raise OversizedMessage(
+                    f"the message is {size} bytes long and the peer accepts frames of {self._peer_max_frame} "
+                    "(max_frame)"
+                )
+        except BaseException:
+            if self.codec.shared and self.memory is not None:
+                self.memory.unshare(self._take_shared())
+            raise
         return buffers
 
     def _as_received(self, buffers: list[Buffer]) -> Message:
         """The message in what `_encode` gave."""
         return self.codec.decode(b"".join(buffers)[4:])
 
+    def _encode_alone(self, message: Message) -> list[Buffer]:
+        """Encodes a message that no answer follows: nobody could say when what it shared may be freed."""
+        if self.codec.sharing is None:
+            return self._encode(message)
+        self.codec.sharing = None
+        try:
+            return self._encode(message)
+        finally:
+            self.codec.sharing = self.memory
+
+    def _take_shared(self) -> list[Place]:
+        shared, self.codec.shared = self.codec.shared, []
+        return shared
+
+    def _take_attached(self) -> list[tuple[str, Any]]:
+        attached, self.codec.attached = self.codec.attached, []
+        return attached
+
     def _control(self, method: str, *params: Any) -> list[Buffer]:
         self._must_be_ready("notification", method)
-        return self._encode(Notification(method, list(params)))
+        return self._encode_alone(Notification(method, list(params)))
 
     def _must_be_ready(self, what: str, method: str) -> None:
         if self.phase != "ready":
@@ -437,6 +495,8 @@ class Session:
         self.features = features
         self._peer_max_frame = peer_max_frame
         self.codec.ndarray = "ndarray" in features
+        if "shm" in features and "ndarray" in features:
+            self.codec.memory = self.codec.sharing = self.memory
         self.phase = "ready"
 
 
@@ -460,13 +520,18 @@ class OrchestratorSession(Session):
         self._offered: frozenset[str] = frozenset()
 
     def hello(
-        self, service: str, replica: int, config: dict[str, Any], features: frozenset[str] = IMPLEMENTED
+        self,
+        service: str,
+        replica: int,
+        config: dict[str, Any],
+        features: frozenset[str] = IMPLEMENTED,
+        probe: Probe | None = None,
     ) -> list[Buffer]:
         """`$/hello`, the first message. The worker's answer comes as `Greeted`."""
         if self.phase != "new":
             raise WrongState("$/hello was sent already")
         self._offered = features
-        params = {
+        params: dict[str, Any] = {
             "protocol": {"min": VERSION, "max": VERSION},
             "max_frame": self.decoder.max_frame,
             "features": sorted(features),
@@ -474,6 +539,8 @@ class OrchestratorSession(Session):
             "replica": replica,
             "config": config,
         }
+        if probe is not None:
+            params["shm"] = probe._asdict()
         buffers = self._encode(Request(self._next_id, "$/hello", [params]))
         self._asked[self._next_id] = None
         self._next_id += 1

@@ -115,6 +115,14 @@ def handshakes() -> None:
         ("features-ints", {"features": [1]}), ("service-int", {"service": 5}), ("replica-str", {"replica": "a"}),
         ("replica-negative", {"replica": -1}), ("config-array", {"config": []}),
     ]
+    probe = text_map(segment="/proc/4711/fd/9", token={"bin": "00ff"})
+    add("hello-shm", "5.1", "worker", hello(shm=probe), greeted())
+    add("hello-shm-nil", "5.1", "worker", hello(shm=None), greeted())
+    wrong += [
+        ("shm-int", {"shm": 9}), ("shm-without-token", {"shm": text_map(segment="/proc/4711/fd/9")}),
+        ("shm-token-str", {"shm": text_map(segment="/proc/4711/fd/9", token="t")}),
+        ("shm-path-elsewhere", {"shm": text_map(segment="/etc/passwd", token={"bin": "00ff"})}),
+    ]
     for name, changes in wrong:
         add(f"hello-{name}", "5.1", "worker", hello(**changes), outcome="InvalidHello")
     add("hello-without-protocol", "5.1", "worker", orch(request(0, "$/hello", {"map": []})), outcome="InvalidHello")

@@ -138,9 +138,9 @@ def tolerated(name: str, section: str, payload: bytes, message: Json, **rest: Js
     add(name, section, frame(payload), messages=[message], **rest)
 
 
-def wrong(name: str, section: str, payload: bytes, error: str) -> None:
+def wrong(name: str, section: str, payload: bytes, error: str, **rest: Json) -> None:
     """One whole frame whose payload breaks a rule."""
-    add(name, section, frame(payload), error=error)
+    add(name, section, frame(payload), error=error, **rest)
 
 
 def echo(value: Json) -> Json:
@@ -415,6 +415,48 @@ def arrays() -> None:
         ("shape-product-overflows", pack(["<f4", [2**62, 4]])),
     ]:
         wrong(f"ndarray-{name}", "12.1", ECHO + pack_ext(1, content), "InvalidExtension")
+    add_shared(array)
+
+
+def add_shared(array: Any) -> None:
+    path, content = "/proc/4711/fd/12", struct.pack("<48f", *range(48))
+    handed = {path: content.hex()}
+    whole = [path, 0, 192, "<f4", [6, 8]]
+    for name, said, dtype, shape, data in [
+        ("whole", whole, "<f4", [6, 8], content),
+        ("part", [path, 64, 128, "<f4", [32]], "<f4", [32], content[64:]),
+        ("other-dtype", [path, 128, 24, "|S3", [2, 4]], "|S3", [2, 4], content[128:152]),
+        ("0-d", [path, 64, 4, "<f4", []], "<f4", [], content[64:68]),
+        ("path-in-bin", [{"bin": path.encode().hex()}, *whole[1:]], "<f4", [6, 8], content),
+    ]:
+        tolerated(f"shared-{name}", "12.2", ECHO + pack_ext(2, pack(said)), echo(array(dtype, shape, data)),
+                  segments=handed)
+    for name, payload in [
+        ("nothing", b""),
+        ("of-4", pack(whole[:4])),
+        ("of-6", pack([*whole, 1])),
+        ("trailing-byte", pack(whole) + b"\0"),
+        ("cut", pack(whole)[:-1]),
+        ("a-map", pack({"map": [["segment", path]]})),
+        ("not-handed", pack(["/proc/4711/fd/13", *whole[1:]])),
+        ("path-elsewhere", pack(["/etc/passwd", *whole[1:]])),
+        ("path-self", pack(["/proc/self/fd/12", *whole[1:]])),
+        ("path-climbs", pack(["/proc/4711/fd/../../1/fd/12", *whole[1:]])),
+        ("path-line-feed", pack([path + "\n", *whole[1:]])),
+        ("path-of-pid-0", pack(["/proc/0/fd/12", *whole[1:]])),
+        ("path-int", pack([12, *whole[1:]])),
+        ("offset-beyond", pack([path, 192, 4, "<f4", [1]])),
+        ("offset-odd", pack([path, 32, 4, "<f4", [1]])),
+        ("offset-negative", pack([path, -64, 4, "<f4", [1]])),
+        ("offset-float", pack([path, {"float": "0.0"}, 4, "<f4", [1]])),
+        ("too-long", pack([path, 0, 196, "<f4", [49]])),
+        ("length-0", pack([path, 0, 0, "<f4", [0]])),
+        ("length-true", pack([path, 0, True, "|u1", [1]])),
+        ("length-overflows", pack([path, 64, 2**63 - 64, "|u1", [2**63 - 64]])),
+        ("shape-longer", pack([path, 0, 64, "<f4", [17]])),
+        ("object", pack([path, 0, 64, "|O", [8]])),
+    ]:
+        wrong(f"shared-{name}", "12.2", ECHO + pack_ext(2, payload), "InvalidExtension", segments=handed)
 
 
 def shown(value: Json) -> str:

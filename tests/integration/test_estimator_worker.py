@@ -91,13 +91,17 @@ async def orch(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
             replicas=2,
             env=ENV,
             config={"model": "digits.skops", "models_dir": str(folder)},
+            shared_memory=False,  # segments that wait to be used again would be taken for a test's leak
         ),
-        "any": ServiceConfig(command=COMMAND, start_timeout=START, env=ENV, config={"models_dir": str(folder)}),
+        "any": ServiceConfig(
+            command=COMMAND, start_timeout=START, env=ENV, config={"models_dir": str(folder)}, shared_memory=False
+        ),
         "tight": ServiceConfig(
             command=["sh", "-c", f'ulimit -f {TIGHT}; exec "$0" -m mlports_models.estimator', sys.executable],
             env=ENV,
             start_timeout=START,
             config={"estimator": "SGDClassifier", "params": SGD, "models_dir": str(folder)},
+            shared_memory=False,
         ),
         "wrong": ServiceConfig(
             command=COMMAND, start_timeout=START, env=ENV, config={"estimator": "LogisticRegresion"}

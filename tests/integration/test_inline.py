@@ -129,7 +129,8 @@ in_module = pytest.mark.asyncio(loop_scope="module")
 
 
 def service(place: Path, transport: Any, name: str = "both", **more: Any) -> ServiceConfig:
-    config = {"command": program(place, BOTH, name), "timeout": 10, "config": {"a": [1]}}
+    # Without shared memory: between the tests of a module nobody sees to it that idle segments are given back.
+    config = {"command": program(place, BOTH, name), "timeout": 10, "config": {"a": [1]}, "shared_memory": False}
     return ServiceConfig(**{**config, **more}, transport=transport)
 
 

@@ -965,6 +965,14 @@ def test_what_an_inline_worker_can_have(tmp_path: Path) -> None:
         assert ServiceConfig(command=command, transport="inline", **more).transport == "inline"
 
 
+def test_shared_memory_is_a_yes_or_no() -> None:
+    assert ServiceConfig(command="x").shared_memory is True
+    assert ServiceConfig(command="x", shared_memory=False).shared_memory is False
+    for wrong in ("no", 0, None):
+        with pytest.raises(ValueError, match="shared_memory"):
+            ServiceConfig(command="x", shared_memory=wrong)  # type: ignore[arg-type]
+
+
 def test_the_choices_are_those_of_the_documentation() -> None:
     """Guards the messages, which list a field's choices from its type."""
     choices = {name: get_args(field.annotation) for name, field in ServiceConfig.model_fields.items()}

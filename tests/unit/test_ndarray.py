@@ -360,3 +360,13 @@ def test_a_frame_of_arrays_in_every_place() -> None:
     first, rest = got.params
     for back, array in zip([first, rest["a"], rest["b"][0], rest["b"][1]["c"]], arrays, strict=True):
         assert_same(back, array)
+
+
+def test_an_array_keeps_the_buffer_that_it_lies_in_from_being_used_again() -> None:
+    buffer = bytearray(codec_payload := b"".join(map(bytes, encode_array(np.arange(1000)))))
+    array = decode_array(memoryview(buffer))
+    with pytest.raises(BufferError):
+        buffer.append(0)
+    del array
+    buffer.append(0)
+    assert len(buffer) == len(codec_payload) + 1

@@ -123,10 +123,27 @@ def pieces(stream: bytes, how: str) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
+class Handed:
+    """The segments of a vector, as a receiver that was handed them has them."""
+
+    least = 1 << 60
+
+    def __init__(self, segments: dict[str, str]) -> None:
+        self._segments = {path: bytes.fromhex(content) for path, content in segments.items()}
+
+    def attach(self, segment: str, offset: int, nbytes: int) -> Any:
+        content = self._segments.get(segment)
+        if content is None or offset + nbytes > len(content):
+            raise mlports_protocol.InvalidExtension(f"{nbytes} bytes at {offset} of {segment}")
+        return memoryview(content)[offset : offset + nbytes]
+
+
 def read(vector: dict[str, Any], how: str) -> tuple[list[Message], RemoteProtocolError | None]:
     """The messages before the end or the first fault, and that fault."""
     decoder = FrameDecoder(vector.get("max_frame", DEFAULT_MAX_FRAME))
     codec = Codec(ndarray=True)
+    if "segments" in vector:
+        codec.memory = Handed(vector["segments"])  # type: ignore[assignment]  # as far as a decoder needs it
     heard: list[Message] = []
     try:
         for piece in pieces(bytes.fromhex(vector["hex"]), how):

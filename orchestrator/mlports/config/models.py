@@ -214,8 +214,9 @@ class ServiceConfig(Table):
     idempotent call is sent again. retry_budget: within 10 s at most 256 retries and this share of the calls; None, or
     "infinity", for no limit. breaker, hedge: None for none.
 
-    max_frame: 1 to 2**31-1. cwd: relative to `Config.directory`. env: added to the orchestrator's own environment.
-    config: handed to the worker; anything that MessagePack can carry, so no dates or times without an offset.
+    max_frame: 1 to 2**31-1. shared_memory: whether large arrays travel in it, where the worker can. cwd: relative to
+    `Config.directory`. env: added to the orchestrator's own environment. config: handed to the worker; anything that
+    MessagePack can carry, so no dates or times without an offset.
 
     Raises pydantic's `ValidationError`, a ValueError.
     """
@@ -252,6 +253,7 @@ class ServiceConfig(Table):
     breaker: BreakerConfig | None = None
     hedge: HedgeConfig | None = None
     max_frame: Annotated[int, PlainValidator(values.frame_size)] = DEFAULT_MAX_FRAME
+    shared_memory: bool = True
     cwd: _Path = Path(".")
     env: _Environment = Field(default_factory=dict)
     config: Annotated[dict[str, Any], AfterValidator(values.sendable)] = Field(default_factory=dict)
@@ -291,6 +293,7 @@ class ServiceConfig(Table):
             breaker: BreakerConfig | None = None,
             hedge: HedgeConfig | None = None,
             max_frame: int | str = DEFAULT_MAX_FRAME,
+            shared_memory: bool = True,
             cwd: str | Path = ".",
             env: dict[str, str] = ...,
             config: dict[str, Any] = ...,

@@ -19,6 +19,7 @@ from mlports.runtime.mapping import map_calls
 from mlports.runtime.memory_watch import MemoryWatcher
 from mlports.runtime.pipeline import Pipeline, PipelineItems
 from mlports.runtime.process import allow_processes
+from mlports.runtime.segments import SegmentPool
 from mlports.runtime.service import Service
 from mlports.runtime.streaming import InputFeed
 from mlports.runtime.template import Templates
@@ -63,6 +64,7 @@ class Orchestrator:
         self._guard = Guard(self._events)
         self._quarantine = Quarantine()
         self._templates = Templates(self._events, self._guard)
+        self._segments = SegmentPool() if SegmentPool.is_possible() else None
         self._services: dict[str, Service] = {}
         self._tree: SupervisionTree | None = None
         self._calls_of_workers: CallsOfWorkers | None = None
@@ -120,7 +122,7 @@ class Orchestrator:
         calls = self._calls_of_workers = CallsOfWorkers(self._call_for_worker, self._services)
         for name, service in config.service.items():
             self._services[name] = Service(
-                name, service, directory, self._events, calls, self._quarantine, self._guard, memory
+                name, service, directory, self._events, calls, self._quarantine, self._guard, memory, self._segments
             )
             self._services[name].preload(self._templates)
         for name, service in config.service.items():
@@ -144,6 +146,8 @@ class Orchestrator:
             finally:
                 if self._calls_of_workers is not None:
                     self._calls_of_workers.close()
+                if self._segments is not None:
+                    self._segments.close()
                 try:
                     await self._templates.stop()
                 finally:

@@ -27,6 +27,8 @@ from mlports.core.verdict import Cause, Verdict
 from mlports.runtime.call import Sent
 from mlports.runtime.memory import is_stopped
 from mlports.runtime.out_of_memory import cause_of, kills_so_far
+from mlports.runtime.segments import SegmentPool
+from mlports.runtime.shared_arrays import SharedArrays
 from mlports.runtime.template import Template, start_process
 from mlports_protocol import (
     Answered,
@@ -40,6 +42,7 @@ from mlports_protocol import (
     OversizedMessage,
     Peer,
     Progressed,
+    Released,
     RemoteProtocolError,
     Request,
 )
@@ -144,6 +147,7 @@ class Port:
         start_timeout: float,
         restarts: int = 0,
         template: Template | None = None,
+        segments: SegmentPool | None = None,
     ) -> None:
         self.service = service
         self.replica = replica
@@ -151,6 +155,10 @@ class Port:
         self.state: Literal["starting", "ready", "stopping", "dead"] = "starting"
         self.peer = Peer()
         self.session = OrchestratorSession(max_frame)
+        probe = segments.probe() if segments is not None else None
+        self.memory: SharedArrays | None = None  # what arrays are shared by, where they are
+        if segments is not None and probe is not None:
+            self.session.memory = self.memory = SharedArrays(segments)
         self.began = self.heard = time.monotonic()  # `heard`: when it last sent anything
         self.written = 0  # bytes, of all that was ever queued
         self.queued = 0
@@ -178,7 +186,8 @@ class Port:
         self.pid = self._process.pid
         self._kills = kills_so_far()
         self._timers.append(self._loop.call_later(start_timeout, self._on_start_timeout, start_timeout))
-        self.send(self.session.hello(service, replica, config, FEATURES))
+        features = FEATURES if probe is None else FEATURES | {"shm"}
+        self.send(self.session.hello(service, replica, config, features, probe))
         # Later, so that those who are started in a row do not wake up one by one between their starts.
         self._loop.call_soon(self.flush)
 
@@ -347,6 +356,8 @@ class Port:
                         event.tag.answered(event)
                     else:
                         owner.on_answered(self, event, now)
+                        # A call knows its request. Without this, its result would wait for the garbage collector.
+                        event.tag.calls = []
                 elif type(event) is Item:
                     owner.on_item(self, event)
                 elif type(event) is InputCreditGiven:
@@ -359,6 +370,8 @@ class Port:
                     owner.on_log(self, event.level, event.text, event.fields)
                 elif type(event) is Progressed:
                     owner.on_progress(self, event)
+                elif type(event) is Released and self.memory is not None:
+                    self.memory.on_released(event.segment)
         except RemoteProtocolError as error:
             self.fail_protocol(error)
         finally:
@@ -386,6 +399,10 @@ class Port:
     def _on_request(self, request: Request) -> None:
         if request.method == "$/ping":
             self.send(self.session.answer(request.id))
+            self.flush()
+        elif request.method == "$/segment" and self.memory is not None and "shm" in self.session.features:
+            room, error = self.memory.give_room(request.params[0] if request.params else None)
+            self.send(self.session.answer(request.id, error, room))
             self.flush()
         elif request.method.startswith("$/"):
             text = f"{request.method} is not known to this orchestrator"
@@ -526,6 +543,9 @@ class Port:
         self._process.close_write()
         self._process.close_read()
         cause, detail, offending = self._doom or self._own_end(status)
+        self.session.let_go()
+        if self.memory is not None:
+            self.memory.close()
         asked = self.session.asked
         calls = [number for number in sorted(asked) if type(asked[number]) is Sent]
         verdict = Verdict(

@@ -27,6 +27,7 @@ from mlports.runtime.guard import Guard
 from mlports.runtime.memory_watch import MemoryWatcher
 from mlports.runtime.port import Port, PortOwner
 from mlports.runtime.process import SpawnFailed, resolve
+from mlports.runtime.segments import SegmentPool
 from mlports.runtime.shadowing import Shadowing
 from mlports.runtime.template import THREAD_VARIABLES, Template, Templates
 from mlports.telemetry import EventLog
@@ -52,10 +53,12 @@ class Service:
         quarantine: Quarantine,
         guard: Guard,
         memory: MemoryWatcher,
+        segments: SegmentPool | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self.memory = memory
+        self._segments = segments if config.shared_memory and config.transport != "inline" else None
         self.dispatcher = Dispatcher(name, config, quarantine, events)
         self.replicas: dict[int, Replica] = {}  # every life there is
         self._restarts: dict[int, int] = {}  # of each replica that was ever started
@@ -130,6 +133,7 @@ class Service:
             start_timeout=config.start_timeout,
             restarts=self._restarts.get(number, 0),
             template=self._template,
+            segments=self._segments,
         )
         if not port.in_process:
             self._guard.add(port.pid)

@@ -21,6 +21,7 @@ from typing import Any, Callable
 from mlports_protocol import Buffer, Event, WorkerSession
 
 from .collector import CollectorPaused
+from .shared_memory import SegmentsAtHand
 from .stdio import Channel
 
 _READ_SIZE = 64 * 1024  # a larger buffer would be mapped and unmapped by the allocator for every read
@@ -44,6 +45,7 @@ class Connection:
 
     def __init__(self, channel: Channel, on_event: Callable[[Event], None], max_frame: int) -> None:
         self.session = WorkerSession(max_frame)
+        self.memory: SegmentsAtHand | None = None  # what arrays are shared by, where that was agreed
         self.ended = False  # the orchestrator will send nothing more
         self.failure: Exception | None = None  # why reading stopped, when it was not the stream's end
         self._channel = channel
@@ -96,7 +98,7 @@ class Connection:
 
     def flush(self) -> None:
         """Writes whatever is waiting to be written."""
-        if self._out:
+        if self._out or (self.memory is not None and self.memory.let_go):
             with self._lock:
                 self._write_all()
 
@@ -111,6 +113,9 @@ class Connection:
             self._out_size += len(buffer)
 
     def _write_all(self) -> None:
+        if self.memory is not None:
+            while self.memory.let_go:
+                self._append(self.session.notify("$/release", [self.memory.next_let_go()]))
         buffers, size = self._out, self._out_size
         self._out, self._out_size = [], 0
         self._last_flush = time.monotonic()

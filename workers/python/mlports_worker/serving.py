@@ -11,6 +11,7 @@ import gc
 import inspect
 from collections import deque
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, Callable, NamedTuple
 
 from mlports_protocol import (
@@ -37,6 +38,7 @@ from .failures import CallFailed, Cancelled, Failure, error_of, sendable
 from .handler_loop import HandlerLoop
 from .handlers import Handler
 from .inputs import AsyncInput, PlainInput, refusal
+from .shared_memory import RoomWanted, SegmentsAtHand
 from .stacks import tells_stacks
 
 FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch"])
@@ -178,6 +180,11 @@ class Server:
                 self._loop.submit(self._setup(self.config)).result()
             else:
                 self._setup(self.config)
+        features = _features()
+        memory = SegmentsAtHand.open(asked.hello.probe) if "ndarray" in features else None
+        if memory is not None and "shm" in asked.hello.features:
+            self.session.memory = self.connection.memory = memory
+            features |= {"shm"}
         if self.connection.owns_process:
             # Modules and models stay: the collector need not look through them again and again.
             gc.collect()
@@ -189,7 +196,7 @@ class Server:
             language="python",
             sdk=_sdk(),
             methods={name: handler.info for name, handler in self._handlers.items()},
-            features=_features(),
+            features=features,
             concurrency=self._concurrency,
         )
 
@@ -283,9 +290,19 @@ class Server:
     def _answer(self, job: Job, result: Any) -> None:
         try:
             self.connection.queue(self.session.answer, job.number, None, result)
+        except RoomWanted as wanted:
+            self._answer_with_room(job, result, self._get_room(wanted.sizes))
         except LocalProtocolError as error:
             self._answer_unencodable(job, result, error)
         self._contexts.pop(job.number, None)
+
+    def _answer_with_room(self, job: Job, result: Any, rooms: list[str]) -> None:
+        try:
+            self.connection.queue(self._without_asking, self.session.answer, job.number, None, result)
+        except LocalProtocolError as error:
+            self._answer_unencodable(job, result, error)
+        finally:
+            self._drop_room(rooms)
 
     def _answer_unencodable(self, job: Job, result: Any, error: LocalProtocolError) -> None:
         code = "resource_exhausted" if isinstance(error, OversizedMessage) else "internal"
@@ -298,7 +315,7 @@ class Server:
                     text = f"the result of {job.handler.name} cannot be sent: {reason}"
                     pair[:] = [Failure("internal", text).as_error(), None]
             try:
-                self.connection.queue(self.session.answer, job.number, None, result)
+                self.connection.queue(self._without_asking, self.session.answer, job.number, None, result)
                 return
             except LocalProtocolError as whole:
                 code = "resource_exhausted" if isinstance(whole, OversizedMessage) else "internal"
@@ -313,13 +330,74 @@ class Server:
             self.connection.queue(self.session.answer, job.number, plain)
         self._contexts.pop(job.number, None)
 
+    # -- room for arrays, from any thread
+
+    def _without_asking(self, encode: Callable[..., Any], *args: Any) -> Any:
+        """Encodes with the room that there is. Under the connection's lock, as all encoding."""
+        memory = self.connection.memory
+        if memory is None:
+            return encode(*args)
+        memory.asks = False
+        try:
+            return encode(*args)
+        finally:
+            memory.asks = True
+
+    def _get_room(self, sizes: list[int]) -> list[str]:
+        """Asks for room for arrays of so many bytes each; the segments of what there is."""
+        asked = self._ask_for_room(sizes)
+        self.connection.wait_until(lambda: all(pending.answer is not None for pending in asked))
+        return self._take_room(asked)
+
+    async def _get_room_async(self, sizes: list[int]) -> list[str]:
+        loop = asyncio.get_running_loop()
+        asked = self._ask_for_room(sizes)
+        answered = asyncio.Event()
+
+        def look() -> None:
+            if all(pending.answer is not None for pending in asked):
+                answered.set()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(look)
+
+        for pending in asked:
+            pending.on_answer = wake
+        look()  # they may have been answered before
+        with suppress(asyncio.CancelledError):  # the answer is due all the same
+            await answered.wait()
+        return self._take_room(asked)
+
+    def _ask_for_room(self, sizes: list[int]) -> list[PendingCall]:
+        asked = [PendingCall() for _ in sizes]
+        for pending, nbytes in zip(asked, sizes):
+            self.connection.queue(self.session.request, "$/segment", [nbytes], None, pending)
+        self.connection.flush()
+        return asked
+
+    def _take_room(self, asked: list[PendingCall]) -> list[str]:
+        memory, rooms = self.connection.memory, []
+        assert memory is not None  # or nobody would want room
+        for pending in asked:
+            if pending.answer is not None and pending.answer.error is None:
+                rooms.append(memory.add_room(pending.answer.result))
+        return rooms
+
+    def _drop_room(self, rooms: list[str]) -> None:
+        """Gives back what nothing was sent in after all."""
+        memory = self.connection.memory
+        assert memory is not None
+        for segment in rooms:
+            memory.drop_room(segment)
+
     # -- the reader's side
 
     def _on_event(self, event: Event) -> None:
         if type(event) is Request:
             self._on_request(event)
         elif type(event) is Answered:
-            event.tag.answer = event
+            # Without its tag: what the two bring would wait for the garbage collector if they knew each other.
+            event.tag.answer = event._replace(tag=None)
             if event.tag.on_answer is not None:
                 event.tag.on_answer()
         elif type(event) in (InputItem, InputEnded):
@@ -435,11 +513,19 @@ class Server:
         except Exception as exception:
             self._answer_error(job, handler.error(exception, params))
         else:
-            self._answer(job, result)
+            await self._answer_async(job, result)
         finally:
             self._contexts.pop(job.number, None)
             assert self._loop is not None
             self._loop.flush_soon(self.connection)
+
+    async def _answer_async(self, job: Job, result: Any) -> None:
+        try:
+            self.connection.queue(self.session.answer, job.number, None, result)
+        except RoomWanted as wanted:
+            self._answer_with_room(job, result, await self._get_room_async(wanted.sizes))
+        except LocalProtocolError as error:
+            self._answer_unencodable(job, result, error)
 
     async def _call_batch_async(self, job: Job) -> list[Any]:
         handler = job.handler
@@ -476,7 +562,11 @@ class Server:
     def call(self, target: str, params: tuple[Any, ...], timeout: float | None) -> Any:
         """Calls another service and waits for its answer, reading meanwhile if nobody else does."""
         pending = PendingCall()
-        self._ask(target, params, timeout, pending)
+        try:
+            self._ask(self.session.request, target, params, timeout, pending)
+        except RoomWanted as wanted:
+            rooms = self._get_room(wanted.sizes)
+            self._ask_with_room(rooms, target, params, timeout, pending)
         if not self.connection.wait_until(lambda: pending.answer is not None, timeout):
             if self.connection.ended:
                 raise CallFailed("unavailable", f"the orchestrator went away before {target} was answered")
@@ -497,14 +587,33 @@ class Server:
             loop.call_soon_threadsafe(settle)
 
         pending.on_answer = wake
-        self._ask(target, params, timeout, pending)
+        try:
+            self._ask(self.session.request, target, params, timeout, pending)
+        except RoomWanted as wanted:
+            rooms = await self._get_room_async(wanted.sizes)
+            self._ask_with_room(rooms, target, params, timeout, pending)
         try:
             await asyncio.wait_for(answered, timeout)
         except asyncio.TimeoutError:
             raise CallFailed("deadline_exceeded", f"{target} was not answered within {timeout} s") from None
         return pending.result()
 
-    def _ask(self, target: str, params: tuple[Any, ...], timeout: float | None, pending: PendingCall) -> None:
+    def _ask_with_room(
+        self, rooms: list[str], target: str, params: tuple[Any, ...], timeout: float | None, pending: PendingCall
+    ) -> None:
+        try:
+            self._ask(partial(self._without_asking, self.session.request), target, params, timeout, pending)
+        finally:
+            self._drop_room(rooms)
+
+    def _ask(
+        self,
+        request: Callable[..., Any],
+        target: str,
+        params: tuple[Any, ...],
+        timeout: float | None,
+        pending: PendingCall,
+    ) -> None:
         context = _current.get(None)
         left = context.deadline if context is not None else None
         if timeout is not None:
@@ -515,7 +624,7 @@ class Server:
                 meta["parent"] = context.id
             if "traceparent" in context.meta:
                 meta["traceparent"] = context.meta["traceparent"]
-        self.connection.send_now(self.session.request, target, list(params), meta, pending)
+        self.connection.send_now(request, target, list(params), meta, pending)
 
     def log(self, level: str, text: str, fields: dict[str, Any]) -> None:
         """A line for the orchestrator's log."""
