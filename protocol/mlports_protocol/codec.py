@@ -303,7 +303,11 @@ def _has_large_bytes(message: Message) -> bool:
     """Whether a byte string that is worth not copying lies on the message's outermost level."""
     if type(message) is Response:
         return type(message.result) is bytes and len(message.result) >= LARGE
-    return any(type(item) is bytes and len(item) >= LARGE for item in message.params[:8])  # type: ignore[union-attr]
+    # any() needs a generator, which costs a small call a seventh of its encoding.
+    for item in message.params[:8]:  # type: ignore[union-attr]  # noqa: SIM110
+        if type(item) is bytes and len(item) >= LARGE:
+            return True
+    return False
 
 
 def _wrap_large_bytes(parts: list[Any]) -> list[Any]:
