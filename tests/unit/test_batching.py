@@ -14,13 +14,13 @@ QUICK, SLOW = 0.00005, 0.001  # seconds
     [
         (100, 100, 1, None, 1),  # nothing is known of the handler yet
         (100, 100, 1, SLOW, 1),  # each is answered the moment it is done
-        (100, 100, 1, QUICK, 64),
+        (100, 100, 1, QUICK, 100),
         (10, 100, 1, QUICK, 10),
         (100, 7, 1, QUICK, 7),
         (100, 100, 4, QUICK, 25),  # each replica has its share
         (101, 100, 4, QUICK, 26),
         (3, 100, 4, QUICK, 1),
-        (1000, 1000, 1, QUICK, 64),
+        (1000, 1000, 1, QUICK, 128),
         (5, 0, 1, QUICK, 1),  # who asks has found room for one
         (5, 100, 1, 0.0001, 5),
         (5, 100, 1, 0.00011, 1),
@@ -28,6 +28,22 @@ QUICK, SLOW = 0.00005, 0.001  # seconds
 )
 def test_frame_size(waiting: int, room: int, replicas: int, pace: float | None, size: int) -> None:
     assert frame_size(waiting, room, replicas, pace) == size
+
+
+@pytest.mark.parametrize(
+    ("waiting", "pace", "in_flight", "size"),
+    [
+        (10, QUICK, 128, 0),  # there is enough to do until there is company
+        (63, QUICK, 500, 0),
+        (64, QUICK, 500, 64),
+        (10, QUICK, 127, 10),
+        (10, SLOW, 128, 1),  # each travels alone anyway
+    ],
+)
+def test_few_calls_wait_while_a_quick_replica_has_enough_to_do(
+    waiting: int, pace: float, in_flight: int, size: int
+) -> None:
+    assert frame_size(waiting, 1000, 1, pace, in_flight) == size
 
 
 def test_a_chunk_doubles_while_it_takes_less_than_5_ms() -> None:

@@ -15,6 +15,7 @@ import gc
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlports.core.admission import retry_after
@@ -32,7 +33,7 @@ from mlports.runtime.feedback import Feedback
 from mlports.runtime.hedging import Hedges
 from mlports.runtime.joining import Copies, Errors, Parts
 from mlports.runtime.lane import Lane
-from mlports.runtime.outcomes import outcomes, take_apart
+from mlports.runtime.outcomes import outcomes, plain_results, take_apart
 from mlports.runtime.overdue import Overdue
 from mlports.runtime.port import Port
 from mlports.runtime.streaming import refusal
@@ -496,7 +497,9 @@ class Dispatcher:
             if not most:
                 self._wake_at(line.rule.due(line.oldest), now)
         elif len(calls) > 1 and self._may_pack(lane.port, calls[0].method):
-            most = frame_size(len(calls), window.room(now), len(self.ready), window.pace)
+            most = frame_size(len(calls), window.room(now), len(self.ready), window.pace, window.in_flight)
+            if not most:
+                return 0
         else:
             return 1
         if self.feedback.limit is not None:
@@ -505,27 +508,10 @@ class Dispatcher:
 
     def _send_some(self, line: Line, lane: Lane, most: int, now: float) -> bool:
         """Takes the first calls that fit into one request, and queues it at the port. False when none could be sent."""
-        lines, waiting = self._lines, line.calls
-        first = lines.pop(line)
-        calls = [first]
-        latest = first.deadline
-        if most > 1 and (first.special is None or not first.special.alone):
-            held_together = line.rule is not None or line.isolated
-            is_main = line is lines.main
-            while len(calls) < most and waiting:
-                call = waiting[0]
-                if (call.special is not None and call.special.alone) or call.method != first.method:
-                    break
-                # What travels together has one deadline there.
-                if not held_together and not first.deadline <= call.deadline <= first.deadline + _SAME_DEADLINE:
-                    break
-                waiting.popleft()
-                if not is_main:
-                    lines.held -= 1
-                if not call.done():
-                    calls.append(call)
-                    if call.deadline > latest:
-                        latest = call.deadline
+        waiting = line.calls
+        calls = self._take(line, most)
+        first = calls[0]
+        latest = max(call.deadline for call in calls) if len(calls) > 1 else first.deadline
         if line.rule is not None:
             line.oldest = waiting[0].since if waiting else _NEVER
         if self._deadlines.next <= now:
@@ -549,6 +535,32 @@ class Dispatcher:
                 call.fail(refused)
             return False
         return self._send(lane, Sent(calls, len(calls) > 1, now, lane.port, line.isolated, line.suspicion), latest)
+
+    def _take(self, line: Line, most: int) -> list[Call]:
+        """Takes the first call of a line, and those behind it that may travel with it."""
+        lines, waiting = self._lines, line.calls
+        first = waiting[0]
+        if most == 1 or (first.special is not None and first.special.alone):
+            return [lines.pop(line)]
+        method, earliest = first.method, first.deadline
+        latest = earliest + _SAME_DEADLINE  # what travels together has one deadline there
+        if line.rule is not None or line.isolated:
+            earliest, latest = 0.0, _NEVER
+        calls = []
+        for call in islice(waiting, most):
+            special = call.special
+            if (
+                (special is not None and special.alone)
+                or call.method != method
+                or not earliest <= call.deadline <= latest
+            ):
+                break
+            calls.append(call)
+        for _ in calls:
+            waiting.popleft()
+        if line is not lines.main:
+            lines.held -= len(calls)
+        return [call for call in calls if not call.done()] if lines.gaps else calls
 
     def _streams(self, port: Port, method: str) -> bool:
         return "stream" in port.session.features and (self.methods is None or self.methods[method].stream)
@@ -727,6 +739,12 @@ class Dispatcher:
             for call in sent.calls:
                 self._settle_failed(call, answer.error, port)
         elif sent.packed:
+            results = plain_results(answer.result, len(sent.calls))
+            if results is not None:
+                for call, result in zip(sent.calls, results, strict=True):
+                    if not call.done():
+                        call.set_result(result)
+                return
             for call, (error, result) in zip(sent.calls, outcomes(answer.result, len(sent.calls)), strict=True):
                 if error is not None:
                     self._settle_failed(call, error, port)
@@ -739,7 +757,7 @@ class Dispatcher:
                 if special.stream is not None:
                     special.stream.end()
                 if special.items is not None:
-                    result = take_apart(outcomes(result, special.items))
+                    result = take_apart(result, special.items)
             call.set_result(result)
 
     def _settle_failed(self, call: Call, error: dict[str, Any], port: Port) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -38,6 +38,9 @@ class _Configured:
 CONFIGURED: Final = _Configured()
 Timeout = float | None | _Configured
 
+# A target's service and method, and what an ordinary call of it takes: the dispatcher's function and the timeout.
+_Route = tuple[Service, str, Callable[..., Call], float | None]
+
 
 class Orchestrator:
     """Runs services and calls them. Async; `mlports.open()` is the same for programs without an event loop.
@@ -68,7 +71,7 @@ class Orchestrator:
         self._services: dict[str, Service] = {}
         self._tree: SupervisionTree | None = None
         self._calls_of_workers: CallsOfWorkers | None = None
-        self._routes: dict[str, tuple[Service, str]] = {}
+        self._routes: dict[str, _Route] = {}
         self._pipelines: dict[str, Pipeline] = {}
         self._state = "new"
         self._stopped: asyncio.Future[None] | None = None
@@ -185,10 +188,13 @@ class Orchestrator:
         `UnknownService`, `UnknownMethod`, `InvalidArgument`. That of a pipeline says which stage failed.
         """
         found = self._routes.get(target)
+        if found is not None and not options:
+            _, method, make, own = found
+            return make(method, params, own if timeout is CONFIGURED else timeout)
         if found is None and target in self._pipelines:
             return self._call_pipeline(target, params, timeout, _special(options) if options else None)
         try:
-            service, method = found or self._find(target)
+            service, method, _, _ = found or self._find(target)
         except CallError as error:
             _discard(options)
             return self._failed(error)
@@ -218,7 +224,7 @@ class Orchestrator:
             pipeline, own = self._pipelines[target], isinstance(timeout, _Configured)
             limit = pipeline.config.timeout if isinstance(timeout, _Configured) else timeout
             return await pipeline.map(items, limit, return_exceptions, options, of_stages=own)
-        service, method = self._routes.get(target) or self._find(target)
+        service, method, _, _ = self._routes.get(target) or self._find(target)
         seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
         return await map_calls(service, method, items, seconds, return_exceptions, options)
 
@@ -234,7 +240,7 @@ class Orchestrator:
             return Stream(told, self._pipelines[target].call(params, timeout, _special(options, told)))
         items = StreamItems()
         try:
-            service, method = self._routes.get(target) or self._find(target)
+            service, method, _, _ = self._routes.get(target) or self._find(target)
         except CallError as error:
             _discard(options)
             items.fail(error)
@@ -250,7 +256,7 @@ class Orchestrator:
             name = self._pipelines[target].name
             text = f"{name} is a pipeline, to which nothing can be cast: its stages need each other's results. Call it"
             raise UnknownMethod(text, service=name, method="run")
-        service, method = self._routes.get(target) or self._find(target)
+        service, method, _, _ = self._routes.get(target) or self._find(target)
         call = service.dispatcher.call(method, params, None, Special(cast=True))
         if call.done():
             call.result()
@@ -316,7 +322,7 @@ class Orchestrator:
         own = self.config.orchestrator.state_dir
         return self.config.directory / (own if own is not None else ".mlports")
 
-    def _find(self, target: str) -> tuple[Service, str]:
+    def _find(self, target: str) -> _Route:
         if self._state != "running":
             raise NotRunning(f"this orchestrator is {self._state}; call it inside its `async with`, or after start()")
         name, dot, method = target.rpartition(".")
@@ -332,7 +338,7 @@ class Orchestrator:
         if service is None:
             known = ", ".join(sorted((*self._services, *self.config.pipeline)))
             raise UnknownService(f"there is no service {name!r}; there are: {known}", service=name, method=method)
-        route = (service, method)
+        route = (service, method, service.dispatcher.call, service.config.timeout)
         # Bounded, because methods of bare workers are whatever callers name.
         if len(self._routes) < 10_000:
             self._routes[target] = route
@@ -344,7 +350,7 @@ class Orchestrator:
         if target in self._pipelines:
             return self._call_pipeline(target, params, CONFIGURED if timeout is None else timeout, special)
         try:
-            service, method = self._routes.get(target) or self._find(target)
+            service, method, _, _ = self._routes.get(target) or self._find(target)
         except (CallError, NotRunning) as error:
             return self._failed(error)
         seconds = service.config.timeout if timeout is None else timeout

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from mlports_protocol import InvalidMessage
 from mlports_protocol.messages import parse_error
 
 Pair = list[Any]  # [error, result]; the error is None or an error map
+
+_error_of, _result_of = itemgetter(0), itemgetter(1)
+
+
+def plain_results(result: Any, count: int) -> list[Any] | None:
+    """The results in the answer to a batch, when it has `count` and no error among them; else None.
+
+    That is the usual answer, and there is no step in Python for each pair of it.
+    """
+    if type(result) is not list or len(result) != count:
+        return None
+    if set(map(type, result)) != {list} or set(map(len, result)) != {2}:
+        return None
+    if list(map(_error_of, result)).count(None) != count:
+        return None
+    return list(map(_result_of, result))
 
 
 def outcomes(result: Any, count: int) -> list[Pair]:
@@ -16,14 +33,15 @@ def outcomes(result: Any, count: int) -> list[Pair]:
         got = f"{len(result)} outcomes" if type(result) is list else f"{result!r:.80}"
         text = f"the worker answered a batch of {count} with {got}, not with as many pairs [error, result]"
         return [_internal(text)] * count
-    # The usual case, without a step in Python for each pair.
-    if set(map(type, result)) == {list} and set(map(len, result)) == {2} and not any(pair[0] for pair in result):
-        return result
     return [_checked(pair) for pair in result]
 
 
-def take_apart(pairs: list[Pair]) -> tuple[list[Any], dict[int, dict[str, Any]]]:
-    """The results of a batch, and the errors in it by their place."""
+def take_apart(result: Any, count: int) -> tuple[list[Any], dict[int, dict[str, Any]]]:
+    """The results in the answer to a batch of `count`, and the errors in it by their place."""
+    results = plain_results(result, count)
+    if results is not None:
+        return results, {}
+    pairs = outcomes(result, count)
     errors = {index: error for index, (error, _) in enumerate(pairs) if error is not None}
     return [result for _, result in pairs], errors
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-_TOGETHER = 64
+_TOGETHER = 128
+_FEW = 64
 _QUICK = 0.0001  # seconds
 _CHUNK_TIME = 0.005  # seconds
 _MOST_IN_CHUNK = 4096
 
 
-def frame_size(waiting: int, room: int, replicas: int, pace: float | None) -> int:
+def frame_size(waiting: int, room: int, replicas: int, pace: float | None, in_flight: int = 0) -> int:
     """How many of `waiting` calls to send in one frame to a replica with `room`, when `replicas` can take some.
 
     A frame for each call costs more than a quick handler does, so calls that wait together travel together; where a
     handler takes longer than 0.1 ms, `pace` seconds, each travels alone and is answered the moment it is done.
+
+    0: they wait for company, because the replica has `in_flight` enough to do until there is some. Without this a small
+    frame would make room for a small one, again and again.
     """
     if pace is None or pace > _QUICK:
         return 1
-    return max(1, min(_TOGETHER, room, -(-waiting // replicas)))
+    size = max(1, min(_TOGETHER, room, -(-waiting // replicas)))
+    return 0 if size < _FEW and in_flight >= _TOGETHER else size
 
 
 class ChunkSize:
