@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.dataplane import rounds as dataplane
 from benchmarks.driver import ROOT
 from benchmarks.measure import Board, measure, plan
-from benchmarks.recovery.rounds import PARTS, measure_recovery
+from benchmarks.recovery import rounds as recovery
 from benchmarks.report import (
     START_MARK,
     describe_machine,
@@ -29,9 +31,9 @@ from benchmarks.targets import targets
 
 RESULTS = Path(__file__).with_name("results.json")
 README = ROOT / "README.md"
-STARTUP, STREAMING, RECOVERY = "startup", "streaming", "recovery"
-OTHERS = (STARTUP, STREAMING, RECOVERY, *PARTS)
-"""What `--only` takes besides contenders: recovery is all its parts."""
+STARTUP, STREAMING, DATAPLANE, RECOVERY = "startup", "streaming", "dataplane", "recovery"
+OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.PARTS)
+"""What `--only` takes besides contenders: the data plane and recovery are all their parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
 QUICK_ROUNDS, QUICK_BUDGET = 3, 14.0
@@ -41,7 +43,7 @@ BUSY = 0.5
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP, STREAMING, RECOVERY]
+    names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 60 s, without loky, Ray and Dask; writes no file")
@@ -56,6 +58,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.quick and not options.only:
         options.names = [name for name in names if name not in QUICK_LEAVES_OUT]
     return options
+
+
+def _parts(whole: str, parts: Sequence[str], names: Collection[str]) -> Sequence[str]:
+    return parts if whole in names else [part for part in parts if part in names]
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
@@ -83,8 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
             measure_startup(board, rounds)
         if STREAMING in options.names:
             measure_streaming(board, options.quick)
-        parts = PARTS if RECOVERY in options.names else [n for n in options.names if n in PARTS]
-        measure_recovery(board, parts, options.quick)
+        dataplane.measure_dataplane(board, _parts(DATAPLANE, dataplane.PARTS, options.names), options.quick)
+        recovery.measure_recovery(board, _parts(RECOVERY, recovery.PARTS, options.names), options.quick)
     except KeyboardInterrupt:
         print("interrupted: every contender has been closed, nothing was written", file=sys.stderr)
         return 130

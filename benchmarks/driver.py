@@ -25,8 +25,8 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import Contender, Sample, Unavailable
 from benchmarks.placement import placed
 from benchmarks.processes import family_of, start_of
-from benchmarks.recovery import SUBJECTS
 from benchmarks.recovery.subject import Subject
+from benchmarks.subjects import SUBJECTS
 
 ROOT = Path(__file__).resolve().parent.parent
 

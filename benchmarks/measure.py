@@ -13,7 +13,7 @@ from itertools import groupby
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import BULK, MIB, ONE, SIZES, Sample, Unavailable, in_flight, is_single
 from benchmarks.driver import Driver, DriverFailed
-from benchmarks.recovery import SUBJECTS
+from benchmarks.subjects import SUBJECTS
 
 REFERENCE = "mlports"
 """The contender that every other one is compared with."""
@@ -199,7 +199,7 @@ def measure(
 def open_drivers(
     stage: str, names: Iterable[str], board: Board, say: Callable[[str], None]
 ) -> Iterator[dict[str, Driver]]:
-    """A driver for each contender or subject of recovery; those that cannot be had are told of and left out."""
+    """A driver for each contender or subject; those that cannot be had are told of and left out."""
     with contextlib.ExitStack() as stack:
         drivers: dict[str, Driver] = {}
         for name in names:

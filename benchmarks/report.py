@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import BULK, ONE, ONE_CORE, PLACEMENTS, TWO_CORES, Sample, is_single
+from benchmarks.dataplane.tables import dataplane_tables
 from benchmarks.formats import number, spread, time_of
 from benchmarks.measure import REFERENCE, STAGES, Board, Entry, Spread
 from benchmarks.placement import CORES
@@ -153,7 +154,7 @@ def terminal_tables(board: Board) -> str:
         parts.append(
             title + "\n" + _aligned(["", "", "calls/s or items/s", "p50", "p99", "mlports's speed over its"], rows)
         )
-    for table in recovery_tables(board):
+    for table in (*dataplane_tables(board), *recovery_tables(board)):
         parts.append(f"{table.head[0]}\n{_aligned(['', *table.head[1:]], table.rows)}")
     if board.skipped:
         parts.append("skipped\n" + "\n".join(f"  {name}: {reason}" for name, reason in board.skipped.items()))
@@ -204,7 +205,7 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
     ]
     columns = [Column(payload, payload, "256") for payload in ("64 B", "64 KiB")]
     lines += _ratio_table(board, "256 calls in flight", columns, many)
-    for table in recovery_tables(board):
+    for table in (*dataplane_tables(board), *recovery_tables(board)):
         lines += [table.note, "", *_markdown(table.head, table.rows), ""]
     rows = [[t.name, t.wanted, spread(t.measured, t.unit), t.verdict] for t in targets(board)]
     return "\n".join([*lines, *_markdown(["Target", "", "Measured", ""], rows)])

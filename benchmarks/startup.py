@@ -39,14 +39,15 @@ def measure_startup(board: Board, rounds: int, say: Callable[[str], None] = prin
                 if round_number >= 0:
                     board.figures.setdefault(name, []).append(value)
     try:
-        answer = json.loads(_output([sys.executable, "-m", "benchmarks.twenty_workers"], timeout=120))
+        answer = json.loads(output_of([sys.executable, "-m", "benchmarks.twenty_workers"], timeout=120))
         board.figures[RSS_MIB] = [answer["rss_mib"]]
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         board.skipped[RSS_MIB] = str(error)
     say(f"  start-up: {', '.join(board.figures) or 'nothing could be measured'}")
 
 
-def _output(command: list[str], timeout: float = 30) -> str:
+def output_of(command: list[str], timeout: float = 30) -> str:
+    """What a command prints that is run in the project's folder. Raises RuntimeError, or `TimeoutExpired`."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing on its stderr"])[-1]
@@ -55,12 +56,12 @@ def _output(command: list[str], timeout: float = 30) -> str:
 
 
 def _import_ms() -> float:
-    return float(_output([sys.executable, "-c", TIMED_IMPORT]))
+    return float(output_of([sys.executable, "-c", TIMED_IMPORT]))
 
 
 def _help_ms() -> float:
     script = shutil.which("mlports", path=str(Path(sys.executable).parent))
     command = [script] if script else [sys.executable, "-m", "mlports"]
     start = time.perf_counter()
-    _output([*command, "--help"])
+    output_of([*command, "--help"])
     return (time.perf_counter() - start) * 1e3

@@ -8,8 +8,10 @@ from benchmarks.contenders.c_pipe import CPipe
 from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.dask_actor import DaskActor
 from benchmarks.contenders.erlang import ErlangRaw, ErlangWorker
+from benchmarks.contenders.memory_copy import MemoryCopy
 from benchmarks.contenders.mlports_async import MlportsAsync
 from benchmarks.contenders.mlports_blocking import MlportsBlocking
+from benchmarks.contenders.mlports_inline import MlportsInline
 from benchmarks.contenders.mp_pipe import MpPipe
 from benchmarks.contenders.pools import Loky, ProcessPool
 from benchmarks.contenders.ray_actor import RayActor
@@ -17,7 +19,9 @@ from benchmarks.contenders.ray_actor import RayActor
 CONTENDERS: Mapping[str, type[Contender]] = {
     "mlports": MlportsAsync,
     "mlports-blocking": MlportsBlocking,
+    "mlports-inline": MlportsInline,
     "c": CPipe,
+    "memcpy": MemoryCopy,
     "pipe": MpPipe,
     "ppe": ProcessPool,
     "loky": Loky,

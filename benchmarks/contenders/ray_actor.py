@@ -42,6 +42,7 @@ class RayActor:
         "64 KiB": (ONE, "64", "256"),
         "8 MiB": (ONE,),
         "8 MiB array": (ONE,),
+        "64 MiB array": (ONE,),
     }
 
     def open(self, **options: Any) -> None:
