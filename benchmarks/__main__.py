@@ -37,7 +37,7 @@ OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.P
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
 QUICK_ROUNDS, QUICK_BUDGET = 3, 14.0
-QUICK_LEAVES_OUT = ("loky", "ray", "dask")
+QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE)
 BUSY = 0.5
 """The load average above which other work on this machine is worth a warning."""
 
@@ -46,7 +46,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 60 s, without loky, Ray and Dask; writes no file")
+    quick = "under 60 s, without loky, Ray, Dask and the data plane; writes no file"
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--only", metavar="NAME[,NAME]", help=f"only these; writes no file. {', '.join(known)}")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
     parser.add_argument("--strict", action="store_true", help="exit status 1 when a target is missed")

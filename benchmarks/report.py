@@ -193,7 +193,7 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
         Column("64 B, on one core", "64 B", ONE_CORE),
         Column("64 B, on two cores", "64 B", TWO_CORES),
         Column("64 B, left alone", "64 B", ONE),
-        *[Column(payload, payload, ONE) for payload in ("64 KiB", "8 MiB", "8 MiB array")],
+        *[Column(payload, payload, ONE) for payload in ("64 KiB", "8 MiB", "8 MiB array", "64 MiB array")],
     ]
     lines += _ratio_table(board, "One call at a time", one, [(name, None) for name in CONTENDERS])
     many: list[tuple[str, str | None]] = [
