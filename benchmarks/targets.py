@@ -11,6 +11,7 @@ from benchmarks.dataplane.rounds import (
     ECHO,
     FEW,
     LONE,
+    ONE_OF_200,
     ONE_SERVICE,
     WAITING_BYTES,
     digits_key,
@@ -114,8 +115,8 @@ def _either(first: Target, second: Target) -> Target:
 
 
 def _dataplane(board: Board) -> list[Target]:
-    def flat(in_flight: int) -> Spread | None:
-        return board.ratio(f"{flat_key(ALL_OF_200, in_flight)}: us", f"{flat_key(ONE_SERVICE, in_flight)}: us")
+    def flat(services: tuple[str, int], in_flight: int) -> Spread | None:
+        return board.ratio(f"{flat_key(services, in_flight)}: us", f"{flat_key(ONE_SERVICE, in_flight)}: us")
 
     def rows(of: str, over: str) -> Spread | None:
         return board.ratio(f"{digits_key(of, 'many')}: rows", f"{digits_key(over, 'many')}: rows")
@@ -127,8 +128,9 @@ def _dataplane(board: Board) -> list[Target]:
     lone = board.ratio(f"{digits_key('digits-batched', 'lone')}: us", f"{digits_key('digits-unbatched', 'lone')}: us")
     start = board.ratio(f"{start_key('start-template')}: ms", f"{start_key('start-cold')}: ms")
     return [
-        Target("a call to 200 services in turn, one at a time: time over one service's", True, 1.2, "x", flat(LONE)),
-        Target("a call to 200 services in turn, 256 in flight: time over one service's", True, 1.2, "x", flat(FEW)),
+        Target("a call to one of 200 services: time over the only one's", True, 1.2, "x", flat(ONE_OF_200, FEW)),
+        Target("one call at a time to 200 services in turn: time over one's", True, 1.2, "x", flat(ALL_OF_200, LONE)),
+        Target("256 calls in flight to 200 services: time over one's", True, 1.2, "x", flat(ALL_OF_200, FEW)),
         Target("a call among 50,000 in flight: time over that among 256", True, 1.2, "x", deep),
         Target(WAITING_BYTES.removesuffix(", bytes"), True, 2048, " bytes", waiting),
         Target("digits in batches, 64 callers: rows/s over predict in process", False, 0.7, "x", in_process),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from benchmarks.dataplane.bare_pipes import BarePipes
 from benchmarks.dataplane.digits import Batched, InProcess, Unbatched
 from benchmarks.dataplane.services import OneEchoService, OneService, TwoHundredServices
 from benchmarks.dataplane.starts import ColdStart, TemplateStart
@@ -15,6 +16,7 @@ SUBJECTS: Mapping[str, type[Subject]] = {
         OneService,
         TwoHundredServices,
         OneEchoService,
+        BarePipes,
         InProcess,
         Batched,
         Unbatched,

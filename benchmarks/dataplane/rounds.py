@@ -20,6 +20,11 @@ WAITING_BYTES = "memory of a waiting call, bytes"
 ONE_SERVICE, ONE_OF_200, ALL_OF_200 = ("services-1", 1), ("services-200", 1), ("services-200", 200)
 """Which orchestrator, and over how many of its services the calls go."""
 
+BARE_ONE, BARE_200 = ("bare-pipes", 1), ("bare-pipes", 200)
+"""The same without an orchestrator."""
+
+SERVICES = (ONE_SERVICE, ONE_OF_200, ALL_OF_200, BARE_ONE, BARE_200)
+
 ECHO = ("service-of-echoes", 1)
 
 LONE, FEW, DEEP = 1, 256, 50_000
@@ -54,7 +59,7 @@ def heats(parts: Collection[str], quick: bool) -> list[Heat]:
     rounds = 2 if quick else 5
     if FLAT in parts:
         for name, in_flight, calls in (("one at a time", LONE, LONE_CALLS), (f"{FEW} in flight", FEW, FEW_CALLS)):
-            jobs = [_flat(services, in_flight, calls) for services in (ONE_SERVICE, ONE_OF_200, ALL_OF_200)]
+            jobs = [_flat(services, in_flight, calls) for services in SERVICES]
             found.append(Heat(f"1 and 200 services, {name}", rounds, 1, jobs))
         jobs = [_flat(ECHO, in_flight, DEEP_CALLS) for in_flight in (FEW, DEEP)]
         found.append(Heat(f"{FEW} and {DEEP:,} in flight", rounds, 1, jobs))

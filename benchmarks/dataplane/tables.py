@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from benchmarks.dataplane.rounds import (
     ALL_OF_200,
+    BARE_200,
+    BARE_ONE,
     DEEP,
     ECHO,
     FEW,
@@ -22,8 +24,9 @@ from benchmarks.subjects import SUBJECTS
 
 FLAT_NOTE = f"""\
 What a call of 64 bytes costs, by the clock and in processor time of the orchestrator's process, with as many calls in
-flight in both lines of a pair. Services: a worker in C each, calls over 200 of them go to each in turn. {DEEP:,} in
-flight: the Python echo worker, all calls made at once, and each answer makes the next."""
+flight in both lines of a pair; each answer makes the next. Services: a worker in C each, calls over 200 of them go to
+each in turn. Bare pipes: the same workers under an epoll that only counts the bytes that come, so that what a pipe and
+a wake-up for each call cost is seen apart. {DEEP:,} in flight: the Python echo worker."""
 
 BATCHING_NOTE = """\
 scikit-learn's logistic regression over its digits, a row of 64 float64 a call, one Python worker. In process: the same
@@ -41,16 +44,22 @@ def dataplane_tables(board: Board) -> list[Table]:
 
 def _flat(board: Board) -> Table:
     rows = []
-    for title, services, in_flight, first in (
-        ("1 service, one at a time", ONE_SERVICE, LONE, None),
-        ("1 of 200 services, one at a time", ONE_OF_200, LONE, (ONE_SERVICE, LONE)),
-        ("all of 200 services, one at a time", ALL_OF_200, LONE, (ONE_SERVICE, LONE)),
-        (f"1 service, {FEW} in flight", ONE_SERVICE, FEW, None),
-        (f"1 of 200 services, {FEW} in flight", ONE_OF_200, FEW, (ONE_SERVICE, FEW)),
-        (f"all of 200 services, {FEW} in flight", ALL_OF_200, FEW, (ONE_SERVICE, FEW)),
-        (f"{FEW} in flight", ECHO, FEW, None),
-        (f"{DEEP:,} in flight", ECHO, DEEP, (ECHO, FEW)),
-    ):
+    lines = [
+        (f"{title}, {'one at a time' if in_flight == LONE else f'{in_flight} in flight'}", services, in_flight, first)
+        for in_flight in (LONE, FEW)
+        for title, services, first in (
+            ("1 service", ONE_SERVICE, None),
+            ("1 of 200 services", ONE_OF_200, (ONE_SERVICE, in_flight)),
+            ("all of 200 services", ALL_OF_200, (ONE_SERVICE, in_flight)),
+            ("bare pipes of 1 worker", BARE_ONE, None),
+            ("bare pipes of 200 workers", BARE_200, (BARE_ONE, in_flight)),
+        )
+    ]
+    lines += [
+        (f"Python worker, {FEW} in flight", ECHO, FEW, None),
+        (f"Python worker, {DEEP:,} in flight", ECHO, DEEP, (ECHO, FEW)),
+    ]
+    for title, services, in_flight, first in lines:
         key = flat_key(services, in_flight)
         time, cpu = board.spread(f"{key}: us"), board.spread(f"{key}: cpu")
         if time is None or cpu is None:
