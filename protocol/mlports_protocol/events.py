@@ -9,7 +9,7 @@ from .framing import DEFAULT_MAX_FRAME
 from .messages import Notification, Request
 
 VERSION = 1
-FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "shm", "arrow", "stacks"])
+FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "columns", "ndarray", "shm", "arrow", "stacks"])
 IMPLEMENTED = FEATURES - {"shm", "arrow", "stacks"}  # by this package alone: shm needs a `SharedMemory` as well
 
 

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlports.core.admission import retry_after
-from mlports.core.batching import BatchRule, batch_key, frame_size
+from mlports.core.batching import BatchRule, batch_key, columns_of, frame_size
 from mlports.core.quarantine import Quarantine
 from mlports.core.retry_budget import RetryBudget
 from mlports.core.routing import ABSENT, Broadcast, HashRing, key_of, least_in_flight, policy_of
@@ -584,6 +584,7 @@ class Dispatcher:
         if sent.packed:
             params: Sequence[Any] = [call.params for call in calls]
             meta["batch"] = len(params)
+            params = self._by_columns(port, first.method, params, meta)
         else:
             params = first.params
             special = first.special
@@ -591,6 +592,7 @@ class Dispatcher:
                 if special.items is not None:
                     params = [[item] for item in params]
                     meta["batch"] = len(params)
+                    params = self._by_columns(port, first.method, params, meta)
                 if special.stream is not None:
                     meta["credit"] = special.stream.credit
                 if special.trace is not None:
@@ -615,6 +617,17 @@ class Dispatcher:
         if first.special is not None and first.special.input is not None:
             first.special.input.start(port, sent.number)
         return True
+
+    def _by_columns(
+        self, port: Port, method: str, rows: Sequence[Sequence[Any]], meta: dict[str, Any]
+    ) -> Sequence[Any]:
+        """The argument lists of a batch for a method that takes batches, by columns where that is shorter."""
+        if "columns" in port.session.features and self.methods is not None and self.methods[method].batch:
+            columns = columns_of(rows)
+            if columns is not None:
+                meta["columns"] = True
+                return columns
+        return rows
 
     def _refuse_unsendable(self, lane: Lane, sent: Sent, error: LocalProtocolError) -> bool:
         """Fails the call that cannot be encoded; of several, each is tried by itself. Whether any was sent."""

@@ -59,7 +59,7 @@ _STACKS_STEP = 0.05  # seconds without a further line after which a dump of stac
 _STACKS_PATIENCE = 0.5  # seconds that it may take in all
 _STACKS_LINES = 12_000  # all that a dump can have
 _QUICK = 0.00015  # seconds: a round trip so short that waking up would be a good part of it
-FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "ndarray", "stacks"])
+FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "columns", "ndarray", "stacks"])
 
 
 class Probe:

@@ -73,6 +73,21 @@ class Handler:
                 pairs.append([self.error(exception, params), None])
         return pairs
 
+    def take_batch(self, params: list[Any], meta: dict[str, Any]) -> tuple[list[Any], list[list[Any]] | None]:
+        """The argument lists of a batch, or its columns if the function takes those. Raises `Failure`."""
+        count = meta["batch"]
+        if meta.get("columns"):
+            if any(not hasattr(column, "__getitem__") or _length(column) != count for column in params):
+                text = f"meta batch says {count!r}, and there are columns that do not have so many rows"
+                raise Failure("invalid_argument", text)
+            columns = [list(column) for column in params]
+            return ([], columns) if self.batch and columns else ([list(row) for row in zip(*columns)], None)
+        if count != len(params):
+            text = f"meta batch says {count!r}, and there are {len(params)} argument lists"
+            raise Failure("invalid_argument", text)
+        found = self.columns(params) if self.batch else None
+        return (params, None) if found is None else ([], found)
+
     def columns(self, items: Sequence[Any]) -> list[list[Any]] | None:
         """The argument lists of a batch turned into one list for each argument; None when they differ in length."""
         if not items or set(map(type, items)) != {list} or len(set(map(len, items))) != 1:
@@ -92,6 +107,13 @@ class Handler:
         if any(issubclass(kind, Exception) for kind in set(map(type, results))):
             return [[error_of(result), None] if isinstance(result, Exception) else [None, result] for result in results]
         return [[None, result] for result in results]
+
+
+def _length(column: Any) -> int:
+    try:
+        return len(column)
+    except TypeError:  # an array without an axis
+        return -1
 
 
 def _not_a_list(params: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from .inputs import AsyncInput, PlainInput, refusal
 from .shared_memory import RoomWanted, SegmentsAtHand
 from .stacks import tells_stacks
 
-FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch"])
+FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "columns"])
 
 Connect = Callable[[Callable[[Event], None], int], Connection]
 """Gives a worker's connection, by who is told of its events, and the longest frame in bytes."""
@@ -463,15 +463,11 @@ class Server:
             return
         params, columns = request.params, None
         if "batch" in context.meta:
-            if context.meta["batch"] != len(params):
-                text = f"meta batch says {context.meta['batch']!r}, and there are {len(params)} argument lists"
-                failure = Failure("invalid_argument", text)
+            try:
+                params, columns = handler.take_batch(params, context.meta)
+            except Failure as failure:
                 self.connection.queue(self.session.answer, request.id, failure.as_error())
                 return
-            if handler.batch:
-                columns = handler.columns(params)
-                if columns is not None:
-                    params = []
         if handler.input:
             if handler.is_async:
                 assert self._loop is not None
