@@ -161,6 +161,19 @@ class FairQueue(Generic[T]):
             return None
         return longest[-1]
 
+    @property
+    def lowest(self) -> int | None:
+        """The lowest priority of which some wait."""
+        return self._priorities[0] if self._priorities else None
+
+    def counts(self, priority: int) -> dict[str, int]:
+        """How many of a priority wait, by tag; the tag whose turn is next comes first."""
+        return {tag: len(items) for tag, items in self._levels.get(priority, {}).items()}
+
+    def newest(self, priority: int, tag: str) -> T:
+        """The item that came last, of those of a priority and tag. Raises `KeyError` when there is none."""
+        return self._levels[priority][tag][-1]
+
     def _level(self, priority: int) -> OrderedDict[str, deque[T]]:
         level = self._levels.get(priority)
         if level is None:

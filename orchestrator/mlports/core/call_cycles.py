@@ -21,7 +21,7 @@ class Waiting(NamedTuple):
     """A call that has no answer yet: `call` is its id, `service` where it goes.
 
     `by` is the id of the call whose handler makes it, None: it comes from outside. `lane` is the replica in whose pipe
-    it is, None: it is in the service's queue.
+    it is, None: it is in the service's queue. Calls that travel together are one, with an entry for each that made one.
     """
 
     call: int
@@ -93,12 +93,12 @@ class _Ties:
                 self.there |= {each.service, (each.service, each.replica)}
             for call in each.at:
                 self.lanes_of[call].append((each.service, each.replica))
-        self.by: dict[int, int] = {}
+        self.by: dict[int, list[int]] = defaultdict(list)
         self.made: dict[int, int] = defaultdict(int)  # calls that its handler waits for, by call
         self.queued: dict[_Lane | str, list[int]] = defaultdict(list)
         for one in waiting:
             if one.by is not None:
-                self.by[one.call] = one.by
+                self.by[one.call].append(one.by)
                 self.made[one.by] += 1
             if one.call not in self.lanes_of:
                 self.queued[one.service if one.lane is None else one.lane].append(one.call)
@@ -107,13 +107,14 @@ class _Ties:
         """The calls that can begin now that a slot of this lane comes free."""
         return self.queued.pop(lane, []) + self.queued.pop(lane[0], [])
 
-    def ended(self, call: int) -> int | None:
-        """The call that can end now that this one can."""
-        by = self.by.get(call)
-        if by is None:
-            return None
-        self.made[by] -= 1
-        return by if not self.made[by] and by in self.lanes_of else None
+    def ended(self, call: int) -> list[int]:
+        """The calls that can end now that this one can."""
+        able = []
+        for by in self.by.pop(call, ()):
+            self.made[by] -= 1
+            if not self.made[by] and by in self.lanes_of:
+                able.append(by)
+        return able
 
 
 def _blocked(waiting: Sequence[Waiting], slots: Sequence[Slots]) -> set[int]:
@@ -131,6 +132,5 @@ def _blocked(waiting: Sequence[Waiting], slots: Sequence[Slots]) -> set[int]:
         every.discard(call)
         for lane in ties.lanes_of.get(call, ()):
             free += ties.opened(lane)
-        if (by := ties.ended(call)) is not None:
-            free.append(by)
+        free += ties.ended(call)
     return every

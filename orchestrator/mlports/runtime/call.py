@@ -55,7 +55,7 @@ class Special(NamedTuple):
     its answer go. `progress`: who wants to hear how far it has come. `key`: what it is routed by. `priority`: those
     with a higher one are sent first. `tag`: whose it is, of those that share the service fairly. `lane`: the only
     replica that it may be sent to. `parent`: the request whose handler made it. `trace`: W3C's traceparent. `input`:
-    its streamed argument.
+    its streamed argument. `copied`: it is itself the shadow of a call.
     """
 
     items: int | None = None
@@ -69,6 +69,7 @@ class Special(NamedTuple):
     parent: Sent | None = None
     trace: str | None = None
     input: InputFeed | None = None
+    copied: bool = False
 
     @property
     def alone(self) -> bool:

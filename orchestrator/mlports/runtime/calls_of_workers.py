@@ -42,12 +42,20 @@ class CallsOfWorkers:
         """A worker calls a service: the call is made in its name, and its outcome sent back."""
         meta = request.meta or {}
         parent, trace = _parent(port, meta.get("parent")), meta.get("traceparent")
+        if parent is not None and all(call.done() for call in parent.calls):
+            self._refuse(port, request)
+            return
         special = Special(parent=parent, trace=trace if isinstance(trace, str) else None)
         future = self._route(request.method, request.params, _timeout(meta, parent), special)
         self._under_way[future] = (port, parent)
         future.add_done_callback(lambda future: self._settle(port, request, future))
         if self._timer is None and not future.done():
             self._timer = self._loop.call_later(_PATIENCE, self._look)
+
+    def _refuse(self, port: Port, request: Request) -> None:
+        text = f"{request.method} was not called: nobody waits any more for the answer of the call that it is made for"
+        port.send(port.session.answer(request.id, {"code": "cancelled", "message": text}))
+        port.flush()
 
     def cancel_of(self, port: Port) -> None:
         """The worker is dead: nobody waits for what it has asked for."""
@@ -178,8 +186,8 @@ def _id_of_parent(parent: Sent | None) -> int | None:
 
 
 def _lane_of(call: Call) -> tuple[str, int] | None:
-    sent = call.request
-    return None if sent is None else (call.dispatcher.service, sent.port.replica)
+    port = call.request.port if call.request is not None else call.dispatcher.only_port(call)
+    return None if port is None else (call.dispatcher.service, port.replica)
 
 
 def _as_error(exception: BaseException) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mlports.core.admission import retry_after
-from mlports.core.batching import BatchRule, batch_key, columns_of, frame_size
+from mlports.core.batching import MOST_IN_BATCH, BatchRule, batch_key, columns_of, frame_size
 from mlports.core.quarantine import Quarantine
 from mlports.core.retry_budget import RetryBudget
 from mlports.core.routing import ABSENT, Broadcast, HashRing, key_of, least_in_flight, policy_of
@@ -29,7 +29,7 @@ from mlports.runtime import refusals
 from mlports.runtime.aftermath import Aftermath
 from mlports.runtime.call import Call, Sent, Special
 from mlports.runtime.deadlines import Deadlines
-from mlports.runtime.feedback import Feedback
+from mlports.runtime.feedback import Feedback, lets_through
 from mlports.runtime.hedging import Hedges
 from mlports.runtime.joining import Copies, Errors, Parts
 from mlports.runtime.lane import Lane
@@ -85,6 +85,7 @@ class Dispatcher:
         # None for the usual one, which is written out where lanes are chosen.
         usual = config.route == "least_loaded" and config.weights is None
         self._policy = None if usual or isinstance(policy, HashRing | Broadcast) else policy
+        self._unused = frozenset(number for number, weight in enumerate(config.weights or ()) if not weight)
         self._homes: dict[int, Lane | None] = {}  # by slot
         self._hedges = Hedges(self, config.hedge.after) if config.hedge is not None else None
         self.feedback = Feedback(config, self._rules, self._hedges)
@@ -156,6 +157,10 @@ class Dispatcher:
         call.attempts = 0
         call.deadline = deadline = _NEVER if timeout is None or timeout > _LONGEST else time.monotonic() + timeout
         waiting = self._waiting
+        if special is not None and (type(special.priority) is not int or type(special.tag) is not str):
+            self.failed += 1
+            call.fail(refusals.bad_rank(call, special))
+            return call
         if (
             (self._known is not None and method not in self._known)
             or len(waiting) >= self._queue
@@ -173,6 +178,7 @@ class Dispatcher:
         if deadline < self._deadlines.next:
             self._deadlines.expect(deadline)
         if not self._pump_scheduled:
+            waiting = self._waiting  # it may be ranked now
             # The first call of a burst leaves at once; those that follow in the same turn of the loop leave together.
             if len(waiting) == 1 and not any(lane.window.in_flight for lane in self.ready):
                 self.pump()
@@ -200,25 +206,30 @@ class Dispatcher:
             return refusals.too_late(call, f"its timeout was {timeout:g} s when it was made")
         if self.methods is not None and call.method not in self.methods:
             return refusals.unknown_method(call, self.methods)
-        return None if self._is_room_for(call, self._lines.main) else self._overloaded(call)
+        return None if self._is_room_for(call) else self._overloaded(call)
 
-    def _is_room_for(self, call: Call, line: Line) -> bool:
+    def _is_room_for(self, call: Call) -> bool:
         """Whether it may wait too; somebody else may have to give way to it."""
         lines = self._lines
         self.pump()  # calls of this turn of the loop may be waiting only for the turn's end
         if lines.gaps:
             lines.close_gaps()
-        count, most = len(lines), self._queue
+        count, most = len(lines), self._most_waiting
         if count < most or (count == most == 0 and self._has_room()):
             return True
         if call.special is not None and not lines.ranked and (call.special.priority or call.special.tag):
             self._rank()
-        victim = lines.make_room(line, call)
+        victim = lines.make_room(call)
         if victim is None:
             return False
         self.failed += 1
         victim.fail(refusals.gave_way(victim, self._retry_after()))
         return True
+
+    @property
+    def _most_waiting(self) -> int:
+        """How many may wait. Of a broadcast every copy does, so there are as many as replicas for each call."""
+        return self._queue * len(self.ready) if self._broadcasts and self.ready else self._queue
 
     def _overloaded(self, call: Call) -> CallError:
         return refusals.overloaded(call, len(self._lines), self._retry_after())
@@ -229,7 +240,9 @@ class Dispatcher:
         return retry_after(len(self._lines), pace, max(1, len(self.ready)))
 
     def _has_room(self) -> bool:
-        now = time.monotonic()
+        now, limit = time.monotonic(), self.feedback.limit
+        if limit is not None and self.in_flight >= limit.limit:
+            return False
         return any(lane.window.room(now) > 0 and lane.port.takes_requests for lane in self.ready)
 
     def _rank(self) -> None:
@@ -246,6 +259,13 @@ class Dispatcher:
             return False
         return bool(self.ready) and "batch" in self.ready[0].port.session.features
 
+    def most_together(self, method: str) -> int:
+        """How many items of a `map` may travel in one request, by what is configured."""
+        most = MOST_IN_BATCH
+        if method in self._rules and self._batch is not None and self._batch.max_size != "auto":
+            most = int(self._batch.max_size)
+        return most if self.feedback.limit is None else min(most, self.feedback.limit.limit)
+
     def _wake_ready_waiters(self) -> None:
         waiters, self._ready_waiters = self._ready_waiters, []
         for waiter in waiters:
@@ -254,8 +274,6 @@ class Dispatcher:
 
     def on_cancelled(self, call: Call) -> None:
         """The caller gave a call up."""
-        if self.feedback.breaker is not None:
-            self.feedback.breaker.abandoned(time.monotonic())
         if call.request is not None:
             self.give_up(call.request)
         else:  # it is skipped when its turn comes
@@ -270,22 +288,25 @@ class Dispatcher:
             return False
         if special is not None and not self._lines.ranked and (special.priority or special.tag):
             self._rank()
+        breaker = self.feedback.breaker
+        if breaker is not None and not lets_through(breaker, call, now := time.monotonic()):
+            self.failed += 1
+            call.fail(refusals.circuit_open(call, breaker.retry_after(now)))
+            return False
         if self._broadcasts and self.ready and (special is None or special.lane is None):
-            self._spread(call)
+            if len(self._lines) >= self._most_waiting and not self._is_room_for(call):
+                self.failed += 1
+                call.fail(self._overloaded(call))
+            else:
+                self._spread(call)
             return False
         line = self._line_of(call)
         if line is None:
             return False
-        if len(self._lines) >= self._queue and not self._is_room_for(call, line):
+        if len(self._lines) >= self._queue and not self._is_room_for(call):
             self.failed += 1
             call.fail(self._overloaded(call))
             return False
-        if self.feedback.breaker is not None:
-            now = time.monotonic()
-            if not self.feedback.breaker.allows(now):
-                self.failed += 1
-                call.fail(refusals.circuit_open(call, self.feedback.breaker.retry_after(now)))
-                return False
         if self.shadowing is not None and (special is None or special.lane is None):
             self.shadowing.copy(call)
         self._lines.add(line, call)
@@ -295,7 +316,12 @@ class Dispatcher:
         """The line in which a call waits; None when it has none, and was failed."""
         special, lane = call.special, None
         if special is not None and special.lane is not None:
-            return special.lane.line
+            line = special.lane.line  # that of whoever has taken its place, if somebody has
+            if line.lane in self.ready:
+                return line
+            self.failed += 1
+            call.fail(refusals.was_not_sent(call, f"replica {special.lane.number} of {self.service} is gone"))
+            return None
         if self._ring is not None:
             try:
                 key = key_of(call.params, self._key_place, special.key if special is not None else ABSENT)
@@ -333,6 +359,13 @@ class Dispatcher:
             index = self._ring.home(self.ready, slot)
             lane = self._homes[slot] = self.ready[index] if index is not None else None
             return lane
+
+    def only_port(self, call: Call) -> Port | None:
+        """The only one that a call which waits may be sent to; None when any may have it."""
+        lane = call.special.lane if call.special is not None else None
+        if lane is None and self._ring is not None and hasattr(call, "slot"):
+            lane = self._home(call.slot)
+        return None if lane is None else lane.port
 
     def _spread(self, call: Call) -> None:
         """A copy of the call for every replica that is ready."""
@@ -380,10 +413,22 @@ class Dispatcher:
             part.special = special._replace(items=len(places))
             parts.append(part)
         Parts(call, parts, [places], known)
+        if call.deadline < self._deadlines.next:
+            self._deadlines.expect(call.deadline)
         for part in parts:
             self._lines.add(self._lines.main, part)
             self._pump_soon()
         return True
+
+    def refuse_poison(self, method: str) -> None:
+        """Something was put into quarantine: the same calls that wait already are refused like those that come."""
+        for call in list(self._lines):
+            if call.method == method and not call.done() and (call.special is None or call.special.items is None):
+                held = self.quarantine.refuse(self.digest(method, call.params))
+                if held is not None:
+                    self.failed += 1
+                    self._lines.gaps = True
+                    call.fail(refusals.quarantined(call, held))
 
     def _pump_soon(self) -> None:
         if not self._pump_scheduled:
@@ -439,29 +484,33 @@ class Dispatcher:
         most = self._most_at_once(line, lane, now)
         if not most:
             return False
-        if lane.breaker is not None and not lane.breaker.allows(now):
+        if lane.breaker is not None and not lets_through(lane.breaker, calls[0], now):
+            self._wake_for_trial(now)
             return False
         if self._send_some(line, lane, most, now) and lane.port not in touched:
             touched.append(lane.port)
         return True
 
     def _lane_for(self, line: Line, first: Call, now: float) -> Lane | None:
-        limit = self.feedback.limit
-        if limit is not None and self.in_flight >= limit.limit:
+        if not self._is_within_limit(line, first):
             return None
         if line.isolated:
             return self._lane_for_suspects(line, first)
         lanes = self.ready
         if line.lane is not None:
             lanes = [line.lane]
+        elif self._ring is not None:  # none of those that there are may have it
+            return None
         if self._reserved or self.feedback.breaker is not None:
             lanes = [lane for lane in lanes if lane.reserved is None and lane.lets_through(now)]
             if not lanes and self.feedback.breaker is not None:
                 self._wake_for_trial(now)
+        if _is_nested(first):  # behind others it might wait in a pipe for what waits for it
+            lanes = [lane for lane in lanes if lane.idle]
         if line.rule is not None:
-            idle = [lane for lane in lanes if lane.idle and lane.port.takes_requests]
-            if idle:
-                return min(idle, key=_load)
+            lane = self._idle_one([lane for lane in lanes if lane.idle and lane.port.takes_requests], now)
+            if lane is not None:
+                return lane
         if self._policy is not None and line.lane is None:
             index = self._policy.choose(lanes, None, now, first.weight)
         else:
@@ -469,13 +518,27 @@ class Dispatcher:
             index = least_in_flight(room, now, first.weight)
         return None if index is None else lanes[index]
 
+    def _idle_one(self, idle: list[Lane], now: float) -> Lane | None:
+        """Whose turn it is of those that could begin at once."""
+        idle = [lane for lane in idle if lane.number not in self._unused]
+        index = self._policy.choose(idle, None, now) if self._policy is not None and len(idle) > 1 else None
+        return min(idle, key=_load, default=None) if index is None else idle[index]
+
+    def _is_within_limit(self, line: Line, first: Call) -> bool:
+        """Whether the workers may have these calls in their hands too. What is larger than the limit goes alone."""
+        limit, in_flight = self.feedback.limit, self.in_flight if self.feedback.limit is not None else 0
+        if limit is None or not in_flight:
+            return True
+        weight = sum(call.weight for call in line.calls) if line.isolated else first.weight
+        return in_flight + weight <= limit.limit
+
     def _lane_for_suspects(self, line: Line, first: Call) -> Lane | None:
         """A replica that has nothing else to do, and is kept free until it has."""
         lane = line.lane
         if lane is None or lane.reserved is not line or not lane.open:
             lane = None
             reserved = sum(lane.reserved is not None for lane in self.ready)
-            free = [lane for lane in self.ready if lane.reserved is None]
+            free = [lane for lane in self.ready if lane.reserved is None and lane.number not in self._unused]
             if self._ring is not None:
                 home = self._home(first.slot)
                 free = [home] if home in free else []
@@ -509,7 +572,7 @@ class Dispatcher:
     def _send_some(self, line: Line, lane: Lane, most: int, now: float) -> bool:
         """Takes the first calls that fit into one request, and queues it at the port. False when none could be sent."""
         waiting = line.calls
-        calls = self._take(line, most)
+        calls = self._take(line, most, lane.idle)
         first = calls[0]
         latest = max(call.deadline for call in calls) if len(calls) > 1 else first.deadline
         if line.rule is not None:
@@ -536,7 +599,7 @@ class Dispatcher:
             return False
         return self._send(lane, Sent(calls, len(calls) > 1, now, lane.port, line.isolated, line.suspicion), latest)
 
-    def _take(self, line: Line, most: int) -> list[Call]:
+    def _take(self, line: Line, most: int, is_idle: bool) -> list[Call]:
         """Takes the first call of a line, and those behind it that may travel with it."""
         lines, waiting = self._lines, line.calls
         first = waiting[0]
@@ -546,14 +609,11 @@ class Dispatcher:
         latest = earliest + _SAME_DEADLINE  # what travels together has one deadline there
         if line.rule is not None or line.isolated:
             earliest, latest = 0.0, _NEVER
-        calls = []
+        calls: list[Call] = []
         for call in islice(waiting, most):
-            special = call.special
-            if (
-                (special is not None and special.alone)
-                or call.method != method
-                or not earliest <= call.deadline <= latest
-            ):
+            if call.method != method or not earliest <= call.deadline <= latest:
+                break
+            if call.special is not None and (call.special.alone or (calls and not is_idle and _is_nested(call))):
                 break
             calls.append(call)
         for _ in calls:
@@ -606,10 +666,11 @@ class Dispatcher:
         sent.number = port.session.last_id
         sent.end = port.send(buffers)
         lane.window.sent(sent.weight, sent.at)
+        if not first.attempts:
+            self.budget.calls(sent.weight, sent.at)
         for call in calls:
             call.request = sent
             call.attempts += 1
-        self.budget.calls(sent.weight, sent.at)
         if first.special is not None and first.special.stream is not None:
             first.special.stream.give_credit = lambda count: self._give_credit(port, sent, count)
         if self._hedges is not None and self.methods is not None and self.methods[first.method].idempotent:
@@ -675,7 +736,11 @@ class Dispatcher:
         lanes = [
             lane
             for lane in self.ready
-            if lane.port is not port and lane.reserved is None and lane.idle and lane.lets_through(now)
+            if lane.port is not port
+            and lane.number not in self._unused
+            and lane.reserved is None
+            and lane.idle
+            and lane.lets_through(now)
         ]
         return min(lanes, key=_load, default=None)
 
@@ -689,8 +754,8 @@ class Dispatcher:
 
     def _wake_for_trial(self, now: float) -> None:
         pauses = [lane.breaker.retry_after(now) for lane in self.ready if lane.breaker is not None]
-        if pauses:
-            self._wake_at(now + max(0.01, min(pauses)), now)
+        if any(pauses):
+            self._wake_at(now + max(0.01, min(filter(None, pauses))), now)
 
     def _on_wake(self) -> None:
         self._wake = None
@@ -727,7 +792,8 @@ class Dispatcher:
         if self.feedback.wanted:
             code = answer.error["code"] if answer.error is not None else None
             began = max(sent.at, lane.window.last)
-            self.feedback.answered(lane, sent, code, began, self.in_flight, now)
+            codes = _codes(sent, answer) if lane.breaker is not None else ()
+            self.feedback.answered(lane, sent, code, codes, began, self.in_flight, now)
         lane.window.answered(sent.weight, now)
         self.answered += sent.weight
         if sent.isolated:
@@ -740,6 +806,8 @@ class Dispatcher:
                 call.fail(CallError(text, code="internal", service=self.service, method=call.method))
             raise
         lane.count(sent.weight)
+        if lane.retired:  # its port may not say any more that there is room, and others may have waited for that
+            self.pump()
 
     def _acquit(self, lane: Lane) -> None:
         """The suspects that this replica was kept free for did no harm."""
@@ -820,8 +888,8 @@ class Dispatcher:
         """A replica takes the place of another, which gets no more requests; `on_empty` as `retire` has it."""
         before = self.lanes[old]
         lane = self.lanes[new] = Lane(new, before.number, self.feedback.new_breaker())
-        lane.line, before.line = before.line, lane.line
-        lane.line.lane, before.line.lane = lane, before
+        lane.line = before.line
+        lane.line.lane = lane
         self.ready[self.ready.index(before)] = lane
         self._acquit(before)
         self._learn_methods(new)
@@ -951,6 +1019,24 @@ class Dispatcher:
             for call in self._lines.take_all(line):
                 self.failed += 1
                 call.fail(refusals.was_not_sent(call, f"service {self.service} is down: {self.closed}"))
+
+
+def _is_nested(call: Call) -> bool:
+    """Whether a worker waits for it."""
+    return call.special is not None and call.special.parent is not None
+
+
+def _codes(sent: Sent, answer: Answered) -> list[str | None]:
+    """What became of the calls in a request that are still wanted: the codes of their errors, None for a result."""
+    if answer.error is not None:
+        return [answer.error["code"] for call in sent.calls if not call.done()]
+    first = sent.calls[0]
+    items = first.special.items if first.special is not None and not first.done() else None
+    if not sent.packed and items is None:
+        return [] if first.done() else [None]
+    pairs = outcomes(answer.result, items or len(sent.calls))
+    codes = [error and error["code"] for error, _ in pairs]
+    return [code for code, call in zip(codes, sent.calls, strict=True) if not call.done()] if sent.packed else codes
 
 
 def _load(lane: Lane) -> int:

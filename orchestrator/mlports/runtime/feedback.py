@@ -8,9 +8,11 @@ from mlports.core.breaker import Breaker
 from mlports.core.concurrency import AdaptiveLimit, FixedLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlports.config import ServiceConfig
     from mlports.core.batching import BatchRule
-    from mlports.runtime.call import Sent
+    from mlports.runtime.call import Call, Sent
     from mlports.runtime.hedging import Hedges
     from mlports.runtime.lane import Lane
 
@@ -42,19 +44,26 @@ class Feedback:
         settings = self._settings
         return None if settings is None else Breaker(settings.failures, settings.of, settings.pause)
 
-    def answered(self, lane: Lane, sent: Sent, code: str | None, began: float, in_flight: int, now: float) -> None:
-        """A request was answered, with this error `code` or none; the worker began with it at `began` or later."""
-        failed = code in _FAILURES
+    def answered(
+        self,
+        lane: Lane,
+        sent: Sent,
+        code: str | None,
+        codes: Sequence[str | None],
+        began: float,
+        in_flight: int,
+        now: float,
+    ) -> None:
+        """A request was answered, with this error `code` or none; the worker began with it at `began` or later.
+
+        `codes` are those of the calls in it that were not given up.
+        """
         if self.limit is not None:
             self.limit.sample(now - sent.at, in_flight, now, failed=code in ("deadline_exceeded", "resource_exhausted"))
         for breaker in (self.breaker, lane.breaker):
             if breaker is not None:
-                if failed:
-                    breaker.failed(now)
-                elif code == "cancelled":
-                    breaker.abandoned(now)
-                else:
-                    breaker.succeeded(now)
+                for each in codes:
+                    _tell(breaker, each, now)
         rule = self._rules.get(sent.calls[0].method)
         special = sent.calls[0].special
         if rule is not None and code is None and (special is None or not special.alone):
@@ -72,10 +81,25 @@ class Feedback:
         if self.limit is not None and lane is not None:
             self.limit.sample(0.0, in_flight, now, failed=True)
         for breaker in (self.breaker, lane.breaker if lane is not None else None):
-            if breaker is not None:
-                breaker.failed(now) if lane is not None else breaker.abandoned(now)
+            if breaker is not None and lane is not None:
+                breaker.failed(now)
 
-    def cancelled(self, now: float) -> None:
-        """A call was given up before anything came of it."""
-        if self.breaker is not None:
-            self.breaker.abandoned(now)
+
+def lets_through(breaker: Breaker, call: Call, now: float) -> bool:
+    """Whether a breaker lets a call through. Whatever becomes of its trial, it hears of that."""
+    is_trial = breaker.state(now) == "half_open"
+    if not breaker.allows(now):
+        return False
+    if is_trial:
+        # By then it knows of every outcome; there was none when the call was cancelled, or could not be sent.
+        call.add_done_callback(lambda _: breaker.abandoned(now))
+    return True
+
+
+def _tell(breaker: Breaker, code: str | None, now: float) -> None:
+    if code in _FAILURES:
+        breaker.failed(now)
+    elif code == "cancelled":
+        breaker.abandoned(now)
+    else:
+        breaker.succeeded(now)

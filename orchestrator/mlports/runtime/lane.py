@@ -19,7 +19,7 @@ class Lane:
     """A port and its window, at `number` among its service's places: a policy knows it by that.
 
     Retired, it gets no more requests, and `on_empty` is called when it holds none. `line` are calls that may go to no
-    other; `reserved` is the line of suspects that it is kept free for.
+    other, but to one that takes its place; `reserved` is the line of suspects that it is kept free for.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Lane:
 
     def lets_through(self, now: float) -> bool:
         """Whether its breaker, if it has one, lets requests through."""
-        return self.breaker is None or self.breaker.state(now) != "open"
+        return self.breaker is None or not self.breaker.retry_after(now)
 
     def retire(self, on_empty: Callable[[], None]) -> None:
         """No more requests; `on_empty`, in the place of an earlier one, at once if it holds none."""

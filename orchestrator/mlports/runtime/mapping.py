@@ -40,7 +40,8 @@ async def map_calls(
     try:
         while True:
             while len(under_way) < most:
-                chunk = await source.take(size.size if batches else 1)
+                together = min(size.size, service.dispatcher.most_together(method))
+                chunk = await source.take(together if batches else 1)
                 if not chunk:
                     break
                 call = await _submit(service, method, chunk, batches, timeout, special)
@@ -51,6 +52,11 @@ async def map_calls(
             try:
                 outcome = await call
             except CallError as error:
+                if isinstance(error, Overloaded) and not call.attempts:  # it gave way to another one
+                    await asyncio.sleep(_PATIENCE)
+                    again = await _submit(service, method, call.params, batches, timeout, special)
+                    under_way[0] = (again, count, time.monotonic())
+                    continue
                 if count > 1 and _may_split(service, call, error):
                     size.refused(count)
                     halves = (call.params[: count // 2], call.params[count // 2 :])

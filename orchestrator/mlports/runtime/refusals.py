@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlports.core.quarantine import Held
     from mlports.core.verdict import Verdict
-    from mlports.runtime.call import Call
+    from mlports.runtime.call import Call, Special
 
 
 def is_down(call: Call, why: str) -> ServiceDown:
@@ -82,6 +82,15 @@ def too_late(call: Call, reason: str) -> DeadlineExceeded:
 def bad_key(call: Call, problem: object) -> InvalidArgument:
     service = call.dispatcher.service
     return InvalidArgument(f"{service}.{call.method} cannot be routed: {problem}", service=service, method=call.method)
+
+
+def bad_rank(call: Call, special: Special) -> InvalidArgument:
+    service = call.dispatcher.service
+    text = (
+        f"{service}.{call.method} was not sent: a priority is a whole number and a tag a text, "
+        f"not {special.priority!r:.60} and {special.tag!r:.60}"
+    )
+    return InvalidArgument(text, service=service, method=call.method)
 
 
 def unsendable(call: Call, problem: object, replica: int | None) -> InvalidArgument:

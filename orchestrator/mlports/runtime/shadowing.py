@@ -31,14 +31,18 @@ class Shadowing:
         self._events = events
 
     def copy(self, call: Call) -> None:
-        """Copies this call, if it is one of the share. Streams, either way, and casts are never copied."""
+        """Copies this call, if it is one of the share. Streams, either way, casts and copies are never copied."""
         special = call.special
-        if special is not None and (special.stream is not None or special.input is not None or special.cast):
+        if special is not None and (
+            special.stream is not None or special.input is not None or special.cast or special.copied
+        ):
             return
         if not self.shadow.copies(random.random()):
             return
         left = None if call.deadline == float("inf") else max(0.0, call.deadline - time.monotonic())
-        same = None if special is None else Special(items=special.items, key=special.key, trace=special.trace)
+        same = Special(copied=True)
+        if special is not None:
+            same = same._replace(items=special.items, key=special.key, trace=special.trace)
         copy = self._target().call(call.method, call.params, left, same)
         outcomes: list[Any] = [None, None]
         missing = {0, 1}

@@ -8,7 +8,7 @@ suspects    for a replica that has nothing else to do: one of them may have kill
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
@@ -137,21 +137,35 @@ class Waiting:
             if type(line.calls) is deque and not line.isolated:
                 line.calls = FairQueue(_rank, line.calls)
 
-    def make_room(self, line: Line, newcomer: Call) -> Call | None:
-        """Takes out the call that is to give way for the newcomer in its line, if there is one."""
-        if not isinstance(line.calls, FairQueue):
+    def make_room(self, newcomer: Call) -> Call | None:
+        """Takes out the call that is to give way for the newcomer, if there is one, in whichever line it waits.
+
+        Which one that is, `FairQueue.victim` says: here of all lines together, but for those of suspects.
+        """
+        queues = [(line, line.calls) for line in self.lines() if isinstance(line.calls, FairQueue) and line.calls]
+        priority, tag = _rank(newcomer)
+        lowest = min((queue.lowest for _, queue in queues if queue.lowest is not None), default=None)
+        if lowest is None or lowest > priority:
             return None
-        victim = line.calls.victim(newcomer)
-        if victim is not None:
-            line.calls.remove(victim)
-            if line is not self.main:
-                self.held -= 1
+        counts: Counter[str] = Counter()
+        for _, queue in queues:
+            counts.update(queue.counts(lowest))
+        longest = max(reversed(counts), key=counts.__getitem__)
+        if lowest == priority and counts[longest] < counts[tag] + 2:
+            return None
+        line, queue = max(queues, key=lambda each: each[1].counts(lowest).get(longest, 0))
+        victim = queue.newest(lowest, longest)
+        queue.remove(victim)
+        if line is not self.main:
+            self.held -= 1
         return victim
 
     def close_gaps(self) -> None:
-        """Takes out all that were given up."""
+        """Takes out all that were given up, but for suspects: whoever serves their line sees to its replica too."""
         self.gaps = False
-        for line in {id(line): line for line in (self.main, *self.busy)}.values():
+        for line in self.lines():
+            if line.isolated:
+                continue
             live = [call for call in line.calls if not call.done()]
             if line is not self.main:
                 self.held -= len(line.calls) - len(live)
