@@ -16,7 +16,9 @@ import pytest
 from mlports import (
     BatchConfig,
     CallError,
+    DeadlineExceeded,
     Orchestrator,
+    Overloaded,
     PoisonRequest,
     ServiceConfig,
     ServiceDown,
@@ -224,6 +226,25 @@ async def test_suspects_whose_time_is_up_keep_no_replica(tmp_path: Path) -> None
         results = await outcomes(calls)
         assert isinstance(results[4], Exception)
         assert (await asyncio.wait_for(outcomes(waiting), 10))[-10:] == [*range(10)]
+
+
+async def test_a_replica_that_is_kept_free_for_suspects_is_free_again_when_they_have_gone(tmp_path: Path) -> None:
+    async with running(s=frail(tmp_path, replicas=2, queue=6)) as orch:
+        calls = dispatcher_of(orch, "s")
+        holds = [orch.call("s.hold", str(tmp_path), timeout=None)]
+        await until(lambda: marks(tmp_path / "at-work"), "one is busy")
+        suspects = [orch.call("s.many", item, timeout=0.4) for item in (1, -1, 2, 3)]
+        await until(lambda: calls._reserved, "the busy one is to be kept free")
+        await until(lambda: len(calls.ready) == 2, "the other is back")
+        holds.append(orch.call("s.hold", str(tmp_path), timeout=None))
+        await until(lambda: len(marks(tmp_path / "at-work")) == 2, "both are busy")
+        assert {type(result) for result in await outcomes(suspects)} == {DeadlineExceeded}
+        waiting = [orch.call("s.one", n, timeout=None) for n in range(12)]
+        assert isinstance(await failure(waiting[-1]), Overloaded)
+        (tmp_path / "go-on").touch()
+        await asyncio.gather(*holds)
+        results = await outcomes(waiting)
+        assert results[:5] == [0, 1, 2, 3, 4]
 
 
 async def test_being_killed_from_outside_blames_nobody(tmp_path: Path) -> None:
