@@ -44,13 +44,13 @@ def dispatcher_of(orch: Orchestrator, service: str) -> Dispatcher:
 async def nothing_left(calls: Dispatcher) -> None:
     """Returns when no call waits, none is in a worker's hands, and no replica is kept free for any."""
     await until(
-        lambda: not calls.in_flight and not calls.waiting and not calls._reserved,
-        f"all calls of {calls.service} were settled: {calls.in_flight}, {calls.waiting}, {calls._reserved}",
+        lambda: not calls.in_flight and not calls.waiting and not calls.sender.reserved,
+        f"all calls of {calls.service} were settled: {calls.in_flight}, {calls.waiting}, {calls.sender.reserved}",
     )
     assert all(lane.reserved is None for lane in calls.lanes.values())
-    calls._lines.close_gaps()
+    calls.lines.close_gaps()
     calls.pump()
-    assert len(calls._lines) == 0 == calls._lines.held
+    assert len(calls.lines) == 0 == calls.lines.held
 
 
 async def failure(call: asyncio.Future[Any]) -> Any:

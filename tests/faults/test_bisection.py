@@ -234,7 +234,7 @@ async def test_a_replica_that_is_kept_free_for_suspects_is_free_again_when_they_
         holds = [orch.call("s.hold", str(tmp_path), timeout=None)]
         await until(lambda: marks(tmp_path / "at-work"), "one is busy")
         suspects = [orch.call("s.many", item, timeout=0.4) for item in (1, -1, 2, 3)]
-        await until(lambda: calls._reserved, "the busy one is to be kept free")
+        await until(lambda: calls.sender.reserved, "the busy one is to be kept free")
         await until(lambda: len(calls.ready) == 2, "the other is back")
         holds.append(orch.call("s.hold", str(tmp_path), timeout=None))
         await until(lambda: len(marks(tmp_path / "at-work")) == 2, "both are busy")

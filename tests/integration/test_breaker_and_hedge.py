@@ -67,7 +67,7 @@ def once(place, x):
     return x
 """
 
-PAUSE = 0.2
+PAUSE = 0.3
 BREAKER = BreakerConfig(failures=0.5, of=4, pause=PAUSE)
 
 
@@ -160,10 +160,10 @@ async def test_no_trial_wedges_a_breaker(tmp_path: Path, trial: Any, replicas: i
 
 
 async def test_failures_count_one_by_one_where_calls_travel_together(tmp_path: Path) -> None:
-    breaker = BreakerConfig(failures=0.5, of=20, pause=5.0)
+    breaker = BreakerConfig(failures=0.5, of=20, pause=60.0)
     async with running(s=fickle(tmp_path, breaker=breaker, batch=BatchConfig(max_size=16))) as orch:
         for _ in range(3):
-            await outcomes([orch.call("s.works", -1) for _ in range(30)])
+            await outcomes([orch.call("s.works", -1, timeout=0.5) for _ in range(30)])
         assert state(orch) == "open"
     async with running(s=fickle(tmp_path, breaker=breaker, queue=5000)) as orch:
         await asyncio.gather(*(orch.call("s.work", n) for n in range(3000)))  # quick ones, that are packed
@@ -172,7 +172,7 @@ async def test_failures_count_one_by_one_where_calls_travel_together(tmp_path: P
 
 
 async def test_a_call_counts_once_though_it_is_answered_after_its_time(tmp_path: Path) -> None:
-    breaker = BreakerConfig(failures=0.9, of=4, pause=5.0)
+    breaker = BreakerConfig(failures=0.9, of=4, pause=60.0)
     async with running(s=fickle(tmp_path, breaker=breaker)) as orch:
         for n in range(4):
             assert isinstance(await failure(orch.call("s.hold", str(tmp_path), timeout=0.03)), DeadlineExceeded)

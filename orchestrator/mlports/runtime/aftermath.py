@@ -142,7 +142,7 @@ class Aftermath:
         error = poison(call, verdict, deaths, digest.hex() if digest is not None else None)
         dispatcher.tell("quarantined", verdict.replica, method=call.method, digest=error.digest, text=str(error))
         call.fail(error)
-        dispatcher.refuse_poison(call.method)
+        dispatcher.entrance.refuse_poison(call.method)
 
     def _fail(self, call: Call, verdict: Verdict, why: str = "") -> None:
         dispatcher = self._dispatcher

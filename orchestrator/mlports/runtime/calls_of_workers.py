@@ -128,7 +128,7 @@ class CallsOfWorkers:
                 request = call.request
                 call.fail(CallCycle(text, service=service, method=method))
                 if request is not None:
-                    call.dispatcher.give_up(request)
+                    call.dispatcher.sender.give_up(request)
                 return  # the others may be free now
 
     def _slots(self, calls: list[Call]) -> tuple[list[Slots], dict[int, str]]:
@@ -186,7 +186,7 @@ def _id_of_parent(parent: Sent | None) -> int | None:
 
 
 def _lane_of(call: Call) -> tuple[str, int] | None:
-    port = call.request.port if call.request is not None else call.dispatcher.only_port(call)
+    port = call.request.port if call.request is not None else call.dispatcher.entrance.only_port(call)
     return None if port is None else (call.dispatcher.service, port.replica)
 
 

@@ -62,7 +62,7 @@ class Hedges:
 
     def _hedge(self, call: Call, sent: Sent, now: float) -> None:
         dispatcher = self._dispatcher
-        lane = dispatcher.other_lane(sent.port, now)
+        lane = dispatcher.sender.other_lane(sent.port, now)
         if lane is None or not dispatcher.budget.allows(1, now):
             return
         self.made += 1
@@ -77,7 +77,7 @@ class Hedges:
                 self.won += 1
                 call.set_result(twin.result())
                 if call.request is not None:
-                    dispatcher.give_up(call.request)
+                    dispatcher.sender.give_up(call.request)
 
         twin.add_done_callback(settle)
         call.add_done_callback(lambda _: twin.cancel())

@@ -35,12 +35,12 @@ async def map_calls(
     under_way: deque[tuple[Call, int, float]] = deque()
     results: list[Any] = []
     total = len(items) if isinstance(items, Sized) else None
-    batches = await service.dispatcher.takes_batches()
+    batches = await service.dispatcher.entrance.takes_batches()
     most = _AHEAD * service.config.replicas * (1 if batches else 64)
     try:
         while True:
             while len(under_way) < most:
-                together = min(size.size, service.dispatcher.most_together(method))
+                together = min(size.size, service.dispatcher.entrance.most_together(method))
                 chunk = await source.take(together if batches else 1)
                 if not chunk:
                     break
