@@ -1,4 +1,4 @@
-"""The params of the protocol's own messages, those that begin with `$/`, checked and taken apart."""
+"""The params of the protocol's own messages, those that begin with `$/`: put together, checked and taken apart."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ from .messages import MAX_ID, as_text
 from .shared_memory import check_segment
 
 _LEVELS = frozenset(["debug", "info", "warning", "error"])  # any other is taken for info
+
+
+def hello_params(
+    service: str, replica: int, config: dict[str, Any], features: frozenset[str], max_frame: int, probe: Probe | None
+) -> list[Any]:
+    said: dict[str, Any] = {
+        "protocol": {"min": VERSION, "max": VERSION},
+        "max_frame": max_frame,
+        "features": sorted(features),
+        "service": service,
+        "replica": replica,
+        "config": config,
+    }
+    if probe is not None:
+        said["shm"] = probe._asdict()
+    return [said]
 
 
 def parse_hello(params: list[Any]) -> Hello:
@@ -49,6 +65,18 @@ def _parse_probe(said: Any) -> Probe | None:
         if type(token) is bytes and token:
             return Probe(check_segment(said.get("segment"), InvalidHello), token)
     raise InvalidHello(f"$/hello's shm is {{segment, token}}, a path and bytes, not {shown(said)}")
+
+
+def methods_said(methods: dict[str, MethodInfo]) -> dict[str, dict[str, bool]]:
+    """The `methods` of an answer to `$/hello`."""
+    return {method: _flags(info) for method, info in methods.items()}
+
+
+def _flags(info: MethodInfo) -> dict[str, bool]:
+    flags = info._asdict()
+    if not info.input:  # said only where it is so: it came later than the others
+        del flags["input"]
+    return flags
 
 
 def parse_hello_answer(said: Any) -> Peer:
@@ -167,3 +195,24 @@ def check_count(what: str, value: Any, least: int, error: type = InvalidMessage)
     if type(value) is not int or not least <= value <= MAX_ID:
         raise error(f"{what} is an integer from {least}, not {shown(value)}")
     return value
+
+
+def take_id(method: str, params: list[Any]) -> int:
+    """The params of `$/cancel` and `$/input_end`."""
+    (number,) = take_params(method, params, 1)
+    return check_count(f"the id in {method}", number, 0)
+
+
+def take_item(method: str, params: list[Any]) -> tuple[int, Any]:
+    """The params of `$/item` and `$/input`: an id, and the item."""
+    number, value = take_params(method, params, 2)
+    if type(number) is not int or not 0 <= number <= MAX_ID:  # there are many: the words only where they are wanted
+        check_count(f"the id in {method}", number, 0)
+    return number, value
+
+
+def take_grant(method: str, params: list[Any]) -> tuple[int, int]:
+    """The params of `$/credit` and `$/input_credit`: an id, and how many more items."""
+    number, count = take_params(method, params, 2)
+    check_count(f"the id in {method}", number, 0)
+    return number, check_count(f"the count in {method}", count, 1)

@@ -125,3 +125,11 @@ def _signature(function: Callable[..., Any]) -> str:
         return str(inspect.signature(function))
     except (TypeError, ValueError):
         return "other arguments"
+
+
+def only_result(pairs: list[Pair]) -> Any:
+    """The result in the one pair there is; raises its error."""
+    error, result = pairs[0]
+    if error is not None:
+        raise Failure(error["code"], error["message"], error.get("data"), error.get("retryable", False))
+    return result

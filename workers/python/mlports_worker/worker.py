@@ -142,11 +142,11 @@ class Worker:
         `timeout` in seconds; without one, what is left of the running call's own deadline. Raises `CallFailed` with the
         other side's error code. For plain handlers and their threads; async handlers use `await worker.acall(…)`.
         """
-        return self._serving().call(target, args, timeout)
+        return self._serving().calls.call(target, args, timeout)
 
     async def acall(self, target: str, *args: Any, timeout: float | None = None) -> Any:
         """`call` for async handlers."""
-        return await self._serving().acall(target, args, timeout)
+        return await self._serving().calls.acall(target, args, timeout)
 
     def log(self, level: str, text: str, **fields: Any) -> None:
         """A line for the orchestrator's log: `level` is "debug", "info", "warning" or "error"."""
