@@ -24,7 +24,8 @@ from types import CodeType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mlports.core.verdict import Cause, describe_status
-from mlports.runtime.port import Port, Running
+from mlports.runtime.port import Port
+from mlports.runtime.port_owner import Running
 from mlports_protocol import Buffer
 from mlports_protocol.direct import DirectOrchestratorSession
 from mlports_worker.inline import Link, serving

@@ -20,13 +20,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from mlports.core.stacks import stacks_in
 from mlports.core.verdict import Cause, Verdict
+from mlports.runtime.buffers import drop, first_ones
 from mlports.runtime.call import Sent
 from mlports.runtime.memory import is_stopped
 from mlports.runtime.out_of_memory import cause_of, kills_so_far
+from mlports.runtime.port_owner import PortOwner, Running
 from mlports.runtime.segments import SegmentPool
 from mlports.runtime.shared_arrays import SharedArrays
 from mlports.runtime.template import Template, start_process
@@ -69,62 +71,6 @@ class Probe:
 
     def __init__(self, answered: Callable[[Answered], None]) -> None:
         self.answered = answered
-
-
-class Running(Protocol):
-    """What a port needs of its worker's process, and what stands in for one: see `Process`."""
-
-    pid: int
-    status: int | None
-
-    @property
-    def ended(self) -> bool: ...
-
-    write_fd: int
-    read_fd: int
-    stderr_tail: deque[str]
-    peak_memory: int | None
-
-    def signal_group(self, number: signal.Signals) -> None: ...
-
-    def signal(self, number: signal.Signals) -> None: ...
-
-    def close_write(self) -> None: ...
-
-    def close_read(self) -> None: ...
-
-    def widen(self, descriptor: int) -> None: ...
-
-
-class PortOwner(Protocol):
-    """Who a port reports to."""
-
-    def on_greeted(self, port: Port) -> None:
-        """The worker answered hello. It is the owner who says, by `come_up()`, that this is all that it waits for."""
-
-    def on_answered(self, port: Port, answer: Answered, now: float) -> None:
-        """A request was answered; `answer.tag` is what it was sent with."""
-
-    def on_item(self, port: Port, item: Item) -> None:
-        """An item of a streamed answer arrived."""
-
-    def on_input_credit(self, port: Port, given: InputCreditGiven) -> None:
-        """A worker takes more items of a request's streamed argument."""
-
-    def on_request(self, port: Port, request: Request) -> None:
-        """The worker calls a service."""
-
-    def on_progress(self, port: Port, progress: Progressed) -> None:
-        """A request of ours has come this far."""
-
-    def on_log(self, port: Port, level: str, text: str, fields: Mapping[str, Any]) -> None:
-        """The worker logged something; its stderr comes with the level "stderr"."""
-
-    def on_room(self, port: Port) -> None:
-        """The port can take requests that it could not take a moment ago."""
-
-    def on_dead(self, port: Port, verdict: Verdict, unanswered: Sequence[Any]) -> None:
-        """The worker is gone. `unanswered` are the tags of the requests that it never answered, oldest first."""
 
 
 class Port:
@@ -277,9 +223,9 @@ class Port:
         was_congested = self.congested
         try:
             while out:
-                written = os.writev(descriptor, _some(out)) if len(out) > 1 else os.write(descriptor, out[0])
+                written = os.writev(descriptor, first_ones(out)) if len(out) > 1 else os.write(descriptor, out[0])
                 self.written += written
-                _drop(out, written)
+                drop(out, written)
         except BlockingIOError:
             if not self._writer_added:
                 if not self._wide_in:
@@ -603,30 +549,6 @@ class Port:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-
-
-def _some(buffers: deque[Buffer]) -> list[Buffer]:
-    """The first buffers, as many as one system call should take."""
-    chosen: list[Buffer] = []
-    size = 0
-    for buffer in buffers:
-        chosen.append(buffer)
-        size += len(buffer)
-        if size >= _WRITE_SIZE or len(chosen) == _MOST_VECTORS:
-            break
-    return chosen
-
-
-def _drop(buffers: deque[Buffer], written: int) -> None:
-    """Takes the first `written` bytes away."""
-    while buffers:
-        size = len(buffers[0])
-        if written < size:
-            if written:
-                buffers[0] = memoryview(buffers[0])[written:]
-            return
-        written -= size
-        buffers.popleft()
 
 
 def _processors() -> int:

@@ -25,7 +25,8 @@ from mlports.runtime.cgroup import MemoryGroup
 from mlports.runtime.dispatcher import Dispatcher
 from mlports.runtime.guard import Guard
 from mlports.runtime.memory_watch import MemoryWatcher
-from mlports.runtime.port import Port, PortOwner
+from mlports.runtime.port import Port
+from mlports.runtime.port_owner import PortOwner
 from mlports.runtime.process import SpawnFailed, resolve
 from mlports.runtime.segments import SegmentPool
 from mlports.runtime.shadowing import Shadowing
