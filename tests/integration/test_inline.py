@@ -213,7 +213,7 @@ async def outcome(orch: Orchestrator, target: str, *params: Any) -> Any:
         return type(error), str(error).replace(service, "SERVICE"), error.code, error.retryable, data
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value).partition(" at 0x")[0][:40])
 @in_module
 async def test_a_value_is_what_it_is_through_a_pipe(orch: Orchestrator, value: Any) -> None:
     assert await outcome(orch, "inline.echo", value) == await outcome(orch, "stdio.echo", value)

@@ -82,7 +82,7 @@ def nested(depth: int) -> list[Any]:
         msgpack.ExtType(64, b"mine"),
         msgpack.ExtType(127, b""),
     ],
-    ids=lambda value: f"{value!r:.30}",
+    ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )
 def test_a_value_there_and_back(value: Any) -> None:
     got = there_and_back(value)
@@ -126,7 +126,7 @@ Pair = namedtuple("Pair", "one two")
         (datetime.datetime(2024, 1, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
          datetime.datetime(2024, 1, 1, tzinfo=UTC)),
     ],
-    ids=lambda value: f"{value!r:.30}",
+    ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )  # fmt: skip
 def test_what_arrives_as_something_plainer(value: Any, arrives: Any) -> None:
     got = there_and_back(value)
