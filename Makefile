@@ -11,6 +11,8 @@ ARGS ?=
 PYTHON ?=
 BIN := .venv/bin
 SOAK_TIMEOUT ?= 3600
+# Most tests wait for processes most of the time, so there are more of them at once than processors; files stay whole.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
 
 # A stamp outlives the interpreter it speaks of: .venv links to a Python that an upgrade may have taken away.
 ifeq ($(shell test -x $(BIN)/python && echo there),)
@@ -57,13 +59,13 @@ demo: .venv/.stamp-run ## see it work: workers start, answer, crash and come bac
 	@$(BIN)/mlports demo $(ARGS)
 
 test: .venv/.stamp-dev ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: .venv/.stamp-dev ## lint, format, types and tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 bench: .venv/.stamp-bench ## measure it, beside other Python worker pools
 	@$(BIN)/python -m benchmarks $(ARGS)

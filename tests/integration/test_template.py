@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -313,7 +314,8 @@ class Both:
             on_exit=ended.set_result,
         )
         assert (type(process) is not Process) == (template is not None)
-        os.write(process.write_fd, b"input\n")
+        with suppress(BrokenPipeError):  # it has ended already
+            os.write(process.write_fd, b"input\n")
         process.close_write()
         status = await ended
         output = b""
