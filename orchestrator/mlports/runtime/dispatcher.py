@@ -58,6 +58,7 @@ class Dispatcher:
         self.methods: dict[str, MethodInfo] | None = None  # None until a worker has said which it has, or said nothing
         self.ready: list[Lane] = []  # those that get requests
         self.lanes: dict[Port, Lane] = {}  # and those besides that still have some
+        self._taken: set[int] = set()  # the places of those that are ready
         self.lines = Waiting()
         self.closed: str | None = None  # why no more calls are accepted
         self.known: Container[str] | None = None  # the methods that may be called now; None: any
@@ -245,10 +246,10 @@ class Dispatcher:
 
     def add(self, port: Port, places: int = 1) -> Lane:
         """A replica is ready: it has its own number's place among so many, if that is free, else the first that is."""
-        taken = {lane.number for lane in self.ready}
-        number = port.replica
+        number, taken = port.replica, self._taken
         if number in taken or number >= places:
             number = next(place for place in range(len(taken) + 1) if place not in taken)
+        taken.add(number)
         lane = self.lanes[port] = Lane(port, number, self.feedback.new_breaker())
         self.ready.append(lane)
         self._learn_methods(port)
@@ -297,6 +298,7 @@ class Dispatcher:
     def _leave(self, lane: Lane) -> None:
         """It gets no more requests: what waits for it alone waits for another, or in vain."""
         self.ready.remove(lane)
+        self._taken.discard(lane.number)
         self.sender.acquit(lane)
         for call in self.lines.take_all(lane.line):
             if call.special is not None and call.special.lane is not None:
