@@ -70,6 +70,27 @@ def test_a_service_or_method_that_is_not_there_is_told_with_those_that_are(folde
     assert "service test has no method 'ehco'; it has: add, count, crash, echo" in method.stderr
 
 
+def test_a_key_decides_which_replica_is_called(tmp_path: Path) -> None:
+    """Guards services that route by a key which is none of the arguments."""
+    (tmp_path / "who.py").write_text(
+        "import os\nfrom mlports_worker import Worker\nworker = Worker('who')\n"
+        "@worker.method\ndef who():\n    return os.getpid()\nworker.run()\n"
+    )
+    (tmp_path / "mlports.toml").write_text("[service.s]\ncommand = 'python who.py'\nroute = 'hash'\nreplicas = 2\n")
+    done = mlports("call", "s.who", "--key", '"a"', "--tag", "t", "--priority", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+    done = mlports("call", "s.who", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "it has no key" in done.stderr
+    for wrong, told in (("{", "--key is not JSON: {"), ("{}", "a key must be str, bytes, int")):
+        done = mlports("call", "s.who", "--key", wrong, cwd=tmp_path)
+        assert done.returncode in (1, 2)
+        assert told in done.stderr
+    done = mlports("call", "s.who", "-", "--tag", "t", cwd=tmp_path)
+    assert (done.returncode, "do not go with -" in done.stderr) == (2, True)
+
+
 def test_a_stream_is_printed_item_by_item(folder: Path) -> None:
     """Guards streams longer than the credit that they are given."""
     done = mlports("call", "test.count", "200", "--stream", cwd=folder)

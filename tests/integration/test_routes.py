@@ -207,8 +207,9 @@ async def test_copies_that_never_left_the_process_fail_when_their_replica_dies(t
         await until(lambda: len(marks(tmp_path / "at-work")) == 2, "both are at it")
         large = bytes(3 << 20)  # more than fits into a pipe
         calls += [orch.call("s.pid", large, timeout=None) for _ in range(2)]
+        calls_of = dispatcher_of(orch, "s")
         await until(
-            lambda: any(port.queued > port.written for port in dispatcher_of(orch, "s").lanes), "it is on its way"
+            lambda: any(port.queued > port.written for port in calls_of.lanes) or calls_of.waiting, "it is on its way"
         )
         os.kill(first, signal.SIGKILL)
         await until(lambda: first not in pids(orch), "it is gone")

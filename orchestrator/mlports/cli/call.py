@@ -39,6 +39,11 @@ def call(
     stream: Annotated[
         bool, typer.Option("--stream", help="Print each item of a streaming method as it comes.")
     ] = False,
+    key: Annotated[
+        str | None, typer.Option(metavar="JSON", help="What the call is routed by, where its service routes by key.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Calls that wait are sent in this order, higher ones first.")] = 0,
+    tag: Annotated[str, typer.Option(help="Whose call it is: tags that wait take turns.")] = "",
     json: JsonOption = False,
     progress: Annotated[
         bool | None, typer.Option("--progress/--no-progress", help="[default: at a terminal]", show_default=False)
@@ -51,7 +56,7 @@ def call(
     the first that fails ends it, but with --json stands as {"error": ...} in its place. JSON's gaps are filled by
     {"$bytes": BASE64} and {"$float": "nan"}.
     """
-    from mlports.cli.values import read_argument
+    from mlports.cli.values import read, read_argument
 
     service, dot, method = target.rpartition(".")
     if not (service and dot and method) and not _is_pipeline(resolve(config), target):
@@ -64,6 +69,13 @@ def call(
         raise WrongUsage("- reads the arguments from stdin, a value a line, and stands alone")
     if from_stdin and stream:
         raise WrongUsage("--stream does not go with -: a stream is the answer to one call")
+    options: dict[str, Any] = {"priority": priority} if priority else {}
+    if tag:
+        options["tag"] = tag
+    if key is not None:
+        options["key"] = read(key, "--key", shell=True)
+    if from_stdin and options:
+        raise WrongUsage("--key, --priority and --tag do not go with -: they are those of one call")
     params = [] if from_stdin else [read_argument(text, number) for number, text in enumerate(texts, 1)]
     limit: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     wanted = is_terminal(sys.stderr) if progress is None else progress
@@ -71,11 +83,11 @@ def call(
         if from_stdin:
             raise typer.Exit(_map(caller, target, limit, bar, json))
         if stream:
-            for item in caller.stream(target, *params, **limit):
+            for item in caller.stream(target, *params, **limit, **options):
                 _show(item, bar)
         else:
             told: dict[str, Any] = {} if bar is None else {"progress": bar.show}
-            result = caller.call(target, *params, **limit, **told)
+            result = caller.call(target, *params, **limit, **told, **options)
             if bar is not None:
                 bar.close()
             _show(result, None, pretty=not json and is_terminal(sys.stdout))
