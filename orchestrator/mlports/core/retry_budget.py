@@ -69,10 +69,10 @@ class RetryBudget:
     def _second(self, now: float) -> _Second:
         """The bucket of `now`, or the newest one if the clock went back; those that are too old are forgotten."""
         seconds = self._seconds
+        while seconds and seconds[0].at + 1 <= now - self.span:
+            old = seconds.popleft()
+            self._calls -= old.calls
+            self._retries -= old.retries
         if not seconds or seconds[-1].at < int(now):
-            while seconds and seconds[0].at + 1 <= now - self.span:
-                old = seconds.popleft()
-                self._calls -= old.calls
-                self._retries -= old.retries
             seconds.append(_Second(int(now)))
         return seconds[-1]
