@@ -113,7 +113,6 @@ timeout = "infinity"
 retries = 0
 retry_budget = "infinity"
 breaker = { failures = 1, of = 2, pause = "1m" }
-hedge = { after = "p99.9" }
 max_frame = "64KiB"
 cwd = "work"
 env = { OMP_NUM_THREADS = "1" }
@@ -259,7 +258,8 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
     assert (digits.concurrency, other.concurrency, digits.retry_budget) == ("auto", 8, None)
     assert digits.batch == BatchConfig(max_size=4096, max_wait=0, key=0)
     assert digits.breaker == BreakerConfig(failures=1, of=2, pause=60)
-    assert (digits.hedge, other.hedge) == (HedgeConfig(after="p99.9"), HedgeConfig(after=0.05))
+    assert (digits.hedge, other.hedge) == (None, HedgeConfig(after=0.05))
+    assert HedgeConfig(after="p99.9").after == "p99.9"
     assert config.pipeline == {"search": PipelineConfig(stages=("digits.embed", "a-b_2.predict"), timeout=60)}
 
 
@@ -525,6 +525,8 @@ BAD |= {
     D + "weights = [0]": (3, "service.digits.weights", "all weights are 0", "another weight"),
     D + "weights = [-1]": (3, "service.digits.weights", "must be 0, or from 0.001 to 1000000, not -1.0", "[3, 1]"),
     D + "weights = [nan]": (3, "service.digits.weights", "not nan", "[3, 1]"),
+    D + "hedge = { after = '1s' }\nroute = 'hash'": (3, "service.digits.hedge", "no other replica", "remove hedge"),
+    D + "hedge = { after = 'p95' }\nroute = 'broadcast'": (3, "service.digits.hedge", "no other", "another route"),
     D + "weights = [1]\nroute = 'broadcast'": (3, "service.digits.weights", "every replica", "remove weights"),
     D + "shadow = 'new'": (3, "service.digits.shadow", "must be a table", 'write shadow = { service = "candidate"'),
     D + "shadow = {}": (3, "service.digits.shadow.service", "is missing", 'add service = "candidate"'),

@@ -304,6 +304,9 @@ class ServiceConfig(Table):
         if self.key is not None and self.route != "hash":
             problem = f'means nothing with route = "{self.route}"'
             raise values.wrong(problem, 'write route = "hash", or remove key', "key")
+        if self.hedge is not None and self.route in ("hash", "broadcast"):
+            problem = f'means nothing with route = "{self.route}": no other replica may answer in the place of one'
+            raise values.wrong(problem, "remove hedge, or choose another route", "hedge")
         if self.weights is not None:
             if self.route == "broadcast":
                 problem = 'means nothing with route = "broadcast", where every replica gets every call'

@@ -152,6 +152,7 @@ class Dispatcher:
                     yield from sent.calls
 
     def expire(self, call: Call, now: float) -> None:
+        """The time of a call is up."""
         self.failed += 1
         sent = call.request
         if sent is None:

@@ -167,6 +167,7 @@ class Entrance:
         return most if self._calls.feedback.limit is None else min(most, self._calls.feedback.limit.limit)
 
     def wake_ready_waiters(self) -> None:
+        """A replica is ready, or there will be none."""
         waiters, self._ready_waiters = self._ready_waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -241,6 +242,7 @@ class Entrance:
         return line
 
     def home(self, slot: int) -> Lane | None:
+        """Where the keys of this slot belong now; None when no replica is ready."""
         assert self._calls.ring is not None
         try:
             return self.homes[slot]

@@ -56,6 +56,7 @@ class Sender:
             self._wake = None
 
     def pump_soon(self) -> None:
+        """Sends what waits at the end of this turn of the loop."""
         if not self.pump_scheduled:
             self.pump_scheduled = True
             self._loop.call_soon(self._pump_later)
@@ -67,7 +68,7 @@ class Sender:
     def pump(self) -> None:
         """Sends what waits, as far as there is room."""
         lines = self._calls.lines
-        if self._pumping or not self._calls.ready or not (self._calls.entrance._waiting or lines.busy):
+        if self._pumping or not self._calls.ready or not (lines.main.calls or lines.busy):
             return
         self._pumping = True
         touched: list[Port] = []
@@ -77,7 +78,7 @@ class Sender:
         try:
             now = time.monotonic()
             if not lines.busy:
-                while self._calls.entrance._waiting and self._serve(lines.main, now, touched):
+                while lines.main.calls and self._serve(lines.main, now, touched):
                     pass
             else:
                 misses = 0
@@ -95,8 +96,7 @@ class Sender:
     def _serve(self, line: Line, now: float, touched: list[Port]) -> bool:
         """Sends one request with the first calls of a line. False when it has none, or none can be sent now."""
         calls = line.calls
-        while calls and calls[0].done():
-            self._calls.lines.pop(line)
+        self._calls.lines.drop_done(line)
         if not calls:
             if line.isolated and line.lane is not None and line.lane.reserved is line:
                 self.acquit(line.lane)
@@ -151,11 +151,8 @@ class Sender:
 
     def _is_within_limit(self, line: Line, first: Call) -> bool:
         """Whether the workers may have these calls in their hands too. What is larger than the limit goes alone."""
-        limit, in_flight = (
-            self._calls.feedback.limit,
-            self._calls.in_flight if self._calls.feedback.limit is not None else 0,
-        )
-        if limit is None or not in_flight:
+        limit = self._calls.feedback.limit
+        if limit is None or not (in_flight := self._calls.in_flight):
             return True
         weight = sum(call.weight for call in line.calls) if line.isolated else first.weight
         return in_flight + weight <= limit.limit

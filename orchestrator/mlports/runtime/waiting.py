@@ -1,9 +1,9 @@
 """The calls of a service that wait, in lines: what stands in one line waits for the same thing.
 
-main        for any replica, one request after the other
-a group     for company: the calls of one batch method that may share a batch
-a lane's    for that replica and no other: by their key, or as the copies of a broadcast
-suspects    for a replica that has nothing else to do: one of them may have killed a worker
+- main: for any replica, one request after the other
+- a group: for company; the calls of one batch method that may share a batch
+- a lane's: for that replica and no other; by their key, or as the copies of a broadcast
+- suspects: for a replica that has nothing else to do; one of them may have killed a worker
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class Line:
     """One line. `lane` is the only one that may serve it; `rule` says how many of it go out together, and when.
 
     `isolated`: its calls go out together, to a replica that has nothing else; `suspicion` is what is held against them.
-    `oldest` is since when the first of them waits, in monotonic
-    seconds, and is kept only where there is a rule.
+    `oldest` is since when the first of them waits, in monotonic seconds, and is kept only where there is a rule.
     """
 
     __slots__ = ("calls", "isolated", "key", "lane", "listed", "oldest", "rule", "suspicion")
