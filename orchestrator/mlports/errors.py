@@ -48,6 +48,10 @@ class ControlError(MlportsError):
     """The control socket of a running orchestrator could not be used."""
 
 
+class HostFailed(MlportsError):
+    """The program that opened this orchestrator as a port broke the protocol, or reads no more."""
+
+
 class NoOrchestrator(ControlError):
     """Nobody listens on the control socket: no orchestrator is running there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Callable
 
 from .errors import InvalidHello, InvalidMessage, UnsupportedVersion, shown
@@ -67,9 +68,9 @@ def _parse_probe(said: Any) -> Probe | None:
     raise InvalidHello(f"$/hello's shm is {{segment, token}}, a path and bytes, not {shown(said)}")
 
 
-def methods_said(methods: dict[str, MethodInfo]) -> dict[str, dict[str, bool]]:
-    """The `methods` of an answer to `$/hello`."""
-    return {method: _flags(info) for method, info in methods.items()}
+def methods_said(methods: Mapping[str, MethodInfo] | None) -> dict[str, dict[str, bool]] | None:
+    """The `methods` of an answer to `$/hello`; None, which is not to tell them, stays None."""
+    return None if methods is None else {method: _flags(info) for method, info in methods.items()}
 
 
 def _flags(info: MethodInfo) -> dict[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .codec import Buffer
@@ -72,11 +73,11 @@ class WorkerSession(Session):
         name: str,
         language: str,
         sdk: str,
-        methods: dict[str, MethodInfo],
+        methods: Mapping[str, MethodInfo] | None,
         features: frozenset[str],
         concurrency: int = 1,
     ) -> list[Buffer]:
-        """The answer to `$/hello`: what this worker is and can do."""
+        """The answer to `$/hello`: what this worker is and can do. Without `methods`, anything may be requested."""
         if self.phase != "greeting":
             raise WrongState("there is no $/hello to be answered")
         buffers = self.answer(

@@ -207,7 +207,7 @@ async def test_odd_requests_are_answered_with_errors(tmp_path: Path) -> None:
                 ("$/nonsense", [], {}),
                 ("$/events", [], {}),
                 ("test.echo", [1], {"batch": 1}),
-                ("test.echo", [[1, 2]], {"batch": 1}),
+                ("test.echo", [[1], [2]], {"batch": 1}),
                 ("no target", [], {}),
                 ("test.echo", [], {"deadline_ms": -1}),
                 ("test.echo", [1, 2, 3], {}),

@@ -12,6 +12,7 @@ from mlports.cli.command import Command, JsonOption
 from mlports.cli.events import events
 from mlports.cli.exit_codes import EXPLAINED
 from mlports.cli.init import init
+from mlports.cli.port import port
 from mlports.cli.release import release
 from mlports.cli.run import run
 from mlports.cli.script import script
@@ -67,4 +68,5 @@ app.command(cls=Command, short_help="Show what happens, as it happens.")(events)
 app.command(cls=Command, short_help="Allow calls again that killed workers.")(release)
 app.command(cls=Command, short_help="Stop the orchestrator in order.")(stop)
 app.command(cls=Command, short_help="Run a program of any language once.", context_settings=_FOREIGN)(script)
+app.command(cls=Command, short_help="Run the services for a program that opens this as a port.")(port)
 app.command(cls=Command, short_help="Play a supervision tree in virtual time.")(simulate)

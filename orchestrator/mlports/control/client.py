@@ -93,11 +93,11 @@ class Client:
             meta = {**_deadline(timeout), "batch": len(chunk)}
 
             def advance(done: float, _total: float | None, text: str, before: int = first) -> None:
-                if progress is not None:
-                    progress(before + done, len(items), text)
+                assert progress is not None
+                progress(before + done, len(items), text)
 
             # The time is for each of the batches that the orchestrator makes of them: how many, only it knows.
-            for error, result in self._ask(target, chunk, meta, None, advance):
+            for error, result in self._ask(target, chunk, meta, None, None if progress is None else advance):
                 if error is not None and not return_exceptions:
                     raise _exception(error)
                 results.append(result if error is None else _exception(error))
@@ -148,7 +148,7 @@ class Client:
         patience: float | None,
         progress: Progress | None = None,
     ) -> Any:
-        number = self._send(method, params, meta)
+        number = self._send(method, params, meta if progress is None else {**meta, "progress": True})
         self._answers[number] = None
         self._socket.settimeout(patience)
         try:

@@ -8,25 +8,15 @@ import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlports.control.state import FEATURES, MAX_FRAME, READ_SIZE, SOCKET_NAME, StateDir, reachable
+from mlports.control.caller import Caller
+from mlports.control.state import FEATURES, MAX_FRAME, SOCKET_NAME, StateDir, reachable
 from mlports.control.verdicts import VerdictFile
-from mlports.errors import CallError, ControlError, InvalidArgument, NotRunning, WorkerCrashed
-from mlports_protocol import (
-    Buffer,
-    CancelAsked,
-    CreditGiven,
-    HelloAsked,
-    LocalProtocolError,
-    ProtocolError,
-    Request,
-    WorkerSession,
-)
+from mlports.errors import ControlError, InvalidArgument
+from mlports_protocol import HelloAsked, ProtocolError, Request
 
 if TYPE_CHECKING:
-    from mlports.runtime.call import CallOptions
     from mlports.runtime.orchestrator import Orchestrator
     from mlports.telemetry import Event
 
@@ -107,6 +97,7 @@ class ControlServer:
             pass  # it hung up, it speaks something else, or we stop: nobody is left to be told
         finally:
             connection.close()
+            connection.flush()
             writer.close()
             try:
                 await asyncio.wait_for(writer.wait_closed(), _LAST_WORDS)
@@ -115,41 +106,13 @@ class ControlServer:
             del self._connections[connection]
 
 
-class _Connection:
+class _Connection(Caller):
     """One client at the control socket."""
 
     def __init__(self, orchestrator: Orchestrator, shutdown: asyncio.Event, writer: asyncio.StreamWriter) -> None:
-        self._orchestrator = orchestrator
+        super().__init__(orchestrator, writer, MAX_FRAME)
         self._shutdown = shutdown
-        self._writer = writer
-        self._session = WorkerSession(MAX_FRAME)
-        self._under_way: dict[int, asyncio.Future[Any]] = {}
-        self._credit = asyncio.Event()
         self._followers: list[_Follower] = []
-
-    async def serve(self, reader: asyncio.StreamReader) -> None:
-        while data := await reader.read(READ_SIZE):
-            self._session.feed(data)
-            while (event := self._session.next_event()) is not None:
-                if type(event) is Request:
-                    self._on_request(event)
-                elif type(event) is HelloAsked:
-                    self._send(
-                        self._session.answer_hello(
-                            event,
-                            name="mlports",
-                            language="python",
-                            sdk="",
-                            methods={},
-                            features=FEATURES,
-                            concurrency=1024,
-                        )
-                    )
-                elif type(event) is CancelAsked and event.id in self._under_way:
-                    self._under_way[event.id].cancel()
-                elif type(event) is CreditGiven:
-                    self._credit.set()
-            await self._writer.drain()
 
     def finish(self) -> list[asyncio.Future[Any]]:
         """Ends the streams of events; gives what is still to be answered."""
@@ -157,16 +120,17 @@ class _Connection:
             follower.end()
         return list(self._under_way.values())
 
-    def close(self) -> None:
-        """The client is gone: what it asked for is cancelled."""
-        for future in list(self._under_way.values()):
-            future.cancel()
+    def _greet(self, asked: HelloAsked) -> None:
+        self._send(
+            self._session.answer_hello(
+                asked, name="mlports", language="python", sdk="", methods={}, features=FEATURES, concurrency=1024
+            )
+        )
 
-    def _on_request(self, request: Request) -> None:
-        if request.method in ("$/ping", "$/shutdown"):
+    def _answer_own(self, request: Request) -> bool:
+        if request.method == "$/shutdown":
             self._answer(request.id, None)
-            if request.method == "$/shutdown":
-                self._shutdown.set()
+            self._shutdown.set()
         elif request.method == "$/release":
             try:
                 self._answer(request.id, self._orchestrator.release(*request.params[:1]))
@@ -175,72 +139,22 @@ class _Connection:
                 self._answer(request.id, None, InvalidArgument(text).as_error())
         elif request.method == "$/status":
             self._answer(request.id, self._orchestrator.status())
+        elif request.method == "$/events":
+            self._begin_events(request)
         else:
-            try:
-                future = self._begin(request)
-            except (CallError, NotRunning) as error:
-                self._answer(request.id, None, _error_map(error))
-                return
-            self._under_way[request.id] = future
-            future.add_done_callback(lambda future: self._on_done(request, future))
+            return super()._answer_own(request)
+        return True
 
-    def _begin(self, request: Request) -> asyncio.Future[Any]:
-        """Does what is asked for. Raises what is known at once."""
-        method, params, meta = request.method, request.params, request.meta or {}
-        deadline = meta.get("deadline_ms")
-        timeout: dict[str, Any] = {"timeout": deadline / 1000} if isinstance(deadline, int | float) else {}
-        if method == "$/events":
-            if meta.get("credit") is None:
-                raise InvalidArgument("$/events is a stream: ask for it with credit")
-            recent = params[0] if params and type(params[0]) is int else 0
-            follower = _Follower(self._orchestrator, recent)
-            self._followers.append(follower)
-            return asyncio.ensure_future(self._send_events(request.id, follower))
-        progress = partial(self._on_progress, request.id)
-        options: CallOptions = {"progress": progress}
-        if "key" in meta:
-            options["key"] = meta["key"]
-        if isinstance(priority := meta.get("priority"), int):
-            options["priority"] = priority
-        if isinstance(tag := meta.get("tag"), str):
-            options["tag"] = tag
-        if isinstance(trace := meta.get("traceparent"), str):
-            options["trace"] = trace
-        if method.startswith("$/"):
-            raise CallError(f"{method} is not known to this orchestrator", code="unimplemented")
-        if meta.get("credit") is not None:
-            stream = self._orchestrator.stream(method, *params, **timeout, **options)
-            return asyncio.ensure_future(self._send_items(request.id, stream))
-        if meta.get("batch") is not None:
-            if any(type(item) is not list or len(item) != 1 for item in params):
-                raise InvalidArgument("the params of a batch are lists of one argument each")
-            items = [item[0] for item in params]
-            results = self._orchestrator.map(method, items, return_exceptions=True, **timeout, **options)
-            return asyncio.ensure_future(results)
-        return self._orchestrator.call(method, *params, **timeout, **options)
-
-    def _on_progress(self, number: int, done: float, total: float | None, text: str) -> None:
-        # It is called by whoever reads from the worker, to whom our troubles are nothing.
-        with contextlib.suppress(LocalProtocolError):
-            self._send(self._session.notify("$/progress", [number, done, total, text]))
-
-    def _on_done(self, request: Request, future: asyncio.Future[Any]) -> None:
-        self._under_way.pop(request.id, None)
-        if self._writer.is_closing():
-            if not future.cancelled():
-                future.exception()  # nobody is left to be told
+    def _begin_events(self, request: Request) -> None:
+        params, meta = request.params, request.meta or {}
+        if meta.get("credit") is None:
+            wrong = InvalidArgument("$/events is a stream: ask for it with credit")
+            self._answer(request.id, None, wrong.as_error())
             return
-        if future.cancelled():
-            self._answer(request.id, None, {"code": "cancelled", "message": f"{request.method} was cancelled"})
-            return
-        exception = future.exception()
-        if exception is not None:
-            self._answer(request.id, None, _error_map(exception))
-            return
-        result = future.result()
-        if request.meta and request.meta.get("batch") is not None:
-            result = [[_error_map(r), None] if isinstance(r, Exception) else [None, r] for r in result]
-        self._answer(request.id, result)
+        recent = params[0] if params and type(params[0]) is int else 0
+        follower = _Follower(self._orchestrator, recent)
+        self._followers.append(follower)
+        self.follow(request, asyncio.ensure_future(self._send_events(request.id, follower)))
 
     async def _send_events(self, number: int, follower: _Follower) -> None:
         try:
@@ -248,30 +162,6 @@ class _Connection:
         finally:
             self._followers.remove(follower)
             follower.close()
-
-    async def _send_items(self, number: int, items: AsyncIterator[Any]) -> None:
-        try:
-            async for item in items:
-                while not self._session.allowance(number):
-                    self._credit.clear()
-                    await self._credit.wait()
-                self._send(self._session.item(number, item))
-                await self._writer.drain()
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
-
-    def _answer(self, number: int, result: Any, error: dict[str, Any] | None = None) -> None:
-        try:
-            self._send(self._session.answer(number, error, result))
-        except LocalProtocolError as unsendable:
-            text = f"the answer cannot be sent: {unsendable}"
-            self._send(self._session.answer(number, {"code": "internal", "message": text}))
-
-    def _send(self, buffers: list[Buffer]) -> None:
-        if not self._writer.is_closing():
-            self._writer.writelines(buffers)
 
 
 class _Follower:
@@ -301,21 +191,3 @@ class _Follower:
                 return
             self._arrived.clear()
             await self._arrived.wait()
-
-
-def _error_map(exception: BaseException) -> dict[str, Any]:
-    """The protocol's error map, and in `where` what it takes to raise the same exception at the other end."""
-    if isinstance(exception, NotRunning):
-        return {"code": "unavailable", "message": str(exception)}
-    if not isinstance(exception, CallError):
-        return {"code": "internal", "message": f"{type(exception).__name__}: {exception}"}
-    error = exception.as_error()
-    error["where"] = {
-        "kind": type(exception).__name__,
-        "service": exception.service,
-        "method": exception.method,
-        "replica": exception.replica,
-    }
-    if isinstance(exception, WorkerCrashed) and exception.verdict is not None:
-        error["where"]["verdict"] = exception.verdict.as_dict()
-    return error

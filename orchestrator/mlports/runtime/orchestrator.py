@@ -25,6 +25,7 @@ from mlports.runtime.streaming import InputFeed
 from mlports.runtime.template import Templates
 from mlports.runtime.tree import SupervisionTree
 from mlports.telemetry import Event, EventLog
+from mlports_protocol import MethodInfo
 
 if TYPE_CHECKING:
     from mlports.config import Config, ServiceConfig
@@ -275,6 +276,21 @@ class Orchestrator:
             "programs": {name: program.status() for name, program in programs.items()},
             "pipelines": {pipeline.name: pipeline.status() for pipeline in self._pipelines.values()},
         }
+
+    def methods(self) -> dict[str, MethodInfo] | None:
+        """Every target and what its worker says of it; None when a service did not tell its methods: any may be called.
+
+        A pipeline NAME is the target "NAME.run". A service that is down, or whose workers are bare, does not tell.
+        """
+        found: dict[str, MethodInfo] = {}
+        for name, service in self._services.items():
+            if service.dispatcher.methods is None:
+                return None
+            found.update({f"{name}.{method}": info for method, info in service.dispatcher.methods.items()})
+        for name, pipeline in self.config.pipeline.items():
+            first, last = (found.get(pipeline.stages[end], MethodInfo()) for end in (0, -1))
+            found[f"{name}.run"] = MethodInfo(stream=last.stream, input=first.input)
+        return found
 
     def release(self, digest: str | None = None) -> list[str]:
         """Allows calls again that are in quarantine because they kill workers: all, or the one of this digest.
