@@ -90,7 +90,8 @@ def _project(language: str) -> dict[Path, Path]:
 
 
 def _files(folder: Path) -> dict[Path, Path]:
-    sources = sorted(path for path in folder.rglob("*") if path.is_file())
+    # What is told last is read first: the README.
+    sources = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda p: (p.stem == "README", p))
     return {_unsheltered(source.relative_to(folder)): source for source in sources if "__pycache__" not in source.parts}
 
 
