@@ -7,19 +7,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.dataplane import rounds as dataplane
 from benchmarks.driver import ROOT
+from benchmarks.languages import rounds as languages
 from benchmarks.measure import Board, measure, plan
 from benchmarks.recovery import rounds as recovery
 from benchmarks.report import (
     START_MARK,
     describe_machine,
     from_json,
+    language_table,
     readme_table,
     terminal_tables,
     to_json,
@@ -31,22 +34,23 @@ from benchmarks.targets import targets
 
 RESULTS = Path(__file__).with_name("results.json")
 README = ROOT / "README.md"
+LANGUAGE_TABLE = ROOT / "docs" / "languages.md"
 STARTUP, STREAMING, DATAPLANE, RECOVERY = "startup", "streaming", "dataplane", "recovery"
-OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.PARTS)
+OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.PARTS, *languages.PARTS)
 """What `--only` takes besides contenders: the data plane and recovery are all their parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
 QUICK_ROUNDS, QUICK_BUDGET = 3, 14.0
-QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE)
+QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE, *languages.PARTS)
 BUSY = 0.5
 """The load average above which other work on this machine is worth a warning."""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY]
+    names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY, *languages.PARTS]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    quick = "under 60 s, without loky, Ray, Dask and the data plane; writes no file"
+    quick = "under 60 s, without loky, Ray, Dask, the data plane and the languages; writes no file"
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--only", metavar="NAME[,NAME]", help=f"only these; writes no file. {', '.join(known)}")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
@@ -74,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.render:
         board, machine = from_json((options.json or RESULTS).read_text(encoding="utf-8"))
         print(terminal_tables(board))
-        publish(readme_table(board, machine))
+        publish(board, machine)
         return 0
     # Ended by SIGTERM, too, every contender is closed on the way out.
     signal.signal(signal.SIGTERM, _stop)
@@ -91,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         if STREAMING in options.names:
             measure_streaming(board, options.quick)
         dataplane.measure_dataplane(board, _parts(DATAPLANE, dataplane.PARTS, options.names), options.quick)
+        languages.measure_languages(board, _parts("languages", languages.PARTS, options.names), options.quick)
         recovery.measure_recovery(board, _parts(RECOVERY, recovery.PARTS, options.names), options.quick)
     except KeyboardInterrupt:
         print("interrupted: every contender has been closed, nothing was written", file=sys.stderr)
@@ -105,16 +110,17 @@ def main(arguments: list[str] | None = None) -> int:
         path.write_text(to_json(board, machine, settings), encoding="utf-8")
         print(f"results: {path}")
     if whole:
-        publish(readme_table(board, machine))
+        publish(board, machine)
     return int(options.strict and any(target.met is not True for target in targets(board)))
 
 
-def publish(table: str) -> None:
-    """Put the table into the README, or say that it has no place for it and print it."""
-    if write_between_marks(README, table):
-        print(f"table: {README}")
-    else:
-        print(f"{README} has no {START_MARK} marks, so here is its table:\n\n{table}")
+def publish(board: Board, machine: Mapping[str, Any]) -> None:
+    """Put the tables where their readers look, or say that a file has no place for its table and print it."""
+    for path, table in ((README, readme_table(board, machine)), (LANGUAGE_TABLE, language_table(board, machine))):
+        if write_between_marks(path, table):
+            print(f"table: {path}")
+        else:
+            print(f"{path} has no {START_MARK} marks, so here is its table:\n\n{table}")
 
 
 if __name__ == "__main__":

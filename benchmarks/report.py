@@ -19,6 +19,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import BULK, ONE, ONE_CORE, PLACEMENTS, TWO_CORES, Sample, is_single
 from benchmarks.dataplane.tables import dataplane_tables
 from benchmarks.formats import number, spread, time_of
+from benchmarks.languages.tables import language_tables
 from benchmarks.measure import REFERENCE, STAGES, Board, Entry, Spread
 from benchmarks.placement import CORES
 from benchmarks.recovery.tables import recovery_tables
@@ -154,7 +155,7 @@ def terminal_tables(board: Board) -> str:
         parts.append(
             title + "\n" + _aligned(["", "", "calls/s or items/s", "p50", "p99", "mlports's speed over its"], rows)
         )
-    for table in (*dataplane_tables(board), *recovery_tables(board)):
+    for table in (*dataplane_tables(board), *recovery_tables(board), *language_tables(board)):
         parts.append(f"{table.head[0]}\n{_aligned(['', *table.head[1:]], table.rows)}")
     if board.skipped:
         parts.append("skipped\n" + "\n".join(f"  {name}: {reason}" for name, reason in board.skipped.items()))
@@ -181,8 +182,7 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
     """Markdown: mlports's speed over each contender's, then the targets."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if name != "mlports")
     lines = [
-        f"Measured {machine['date'][:10]} on {machine['cores']} cores of {machine['cpu']}, {machine['system']},",
-        f"{versions}.",
+        *_where(machine, versions),
         "The first row is mlports's own figure; every other cell is mlports's speed over that row's: above 1, mlports",
         "is faster. Median of the rounds (least to greatest), both sides in the same round, echoing the same payload",
         "through one worker process; one call at a time, speed is one over the median latency. On one core, on two:",
@@ -209,6 +209,19 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
         lines += [table.note, "", *_markdown(table.head, table.rows), ""]
     rows = [[t.name, t.wanted, spread(t.measured, t.unit), t.verdict] for t in targets(board)]
     return "\n".join([*lines, *_markdown(["Target", "", "Measured", ""], rows)])
+
+
+def language_table(board: Board, machine: Mapping[str, Any]) -> str:
+    """Markdown: what a worker costs in each language."""
+    lines = []
+    for table in language_tables(board):
+        lines += [table.note, "", *_markdown(table.head, table.rows), ""]
+    return "\n".join([*_where(machine), *lines]).rstrip()
+
+
+def _where(machine: Mapping[str, Any], versions: str = "") -> list[str]:
+    where = f"Measured {machine['date'][:10]} on {machine['cores']} cores of {machine['cpu']}, {machine['system']}"
+    return [f"{where},", f"{versions}."] if versions else [f"{where}."]
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

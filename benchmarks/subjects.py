@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks import dataplane, recovery
+from benchmarks import dataplane, languages, recovery
 from benchmarks.recovery.subject import Subject
 
-SUBJECTS: Mapping[str, type[Subject]] = {**recovery.SUBJECTS, **dataplane.SUBJECTS}
+SUBJECTS: Mapping[str, type[Subject]] = {**recovery.SUBJECTS, **dataplane.SUBJECTS, **languages.SUBJECTS}

@@ -18,6 +18,8 @@ from benchmarks.dataplane.rounds import (
     flat_key,
     start_key,
 )
+from benchmarks.languages.tables import over_python
+from benchmarks.languages.worker import LANGUAGES
 from benchmarks.measure import Board, Entry, Spread
 from benchmarks.recovery.rounds import ALONE, STANDBY, STRATEGIES, crowd_key, kill_key, machine_key
 from benchmarks.startup import HELP_MS, IMPORT_MS, RSS_MIB
@@ -106,6 +108,7 @@ def targets(board: Board) -> list[Target]:
         Target(RATE.removesuffix(", MiB/s"), False, 500, " MiB/s", figure(RATE)),
         *_dataplane(board),
         *_recovery(board),
+        *_languages(board),
     ]
 
 
@@ -137,6 +140,19 @@ def _dataplane(board: Board) -> list[Target]:
         Target("digits in batches, 64 callers: rows/s over unbatched", False, 3, "x", unbatched),
         Target("digits in batches, a lone caller: p50 over unbatched", True, 1.1, "x", lone),
         Target("a start with scikit-learn from a template: time over a cold one's", True, 0.1, "x", start),
+    ]
+
+
+def _languages(board: Board) -> list[Target]:
+    return [
+        Target(
+            f"256 in flight, a worker in {LANGUAGES[name]}: calls/s over Python's",
+            False,
+            1,
+            "x",
+            over_python(board, name),
+        )
+        for name in ("c", "cpp", "go", "java", "rust")
     ]
 
 
