@@ -8,6 +8,7 @@ import typer
 
 import mlports
 from mlports.cli.call import call
+from mlports.cli.check import check
 from mlports.cli.command import Command, JsonOption
 from mlports.cli.events import events
 from mlports.cli.exit_codes import EXPLAINED
@@ -69,4 +70,5 @@ app.command(cls=Command, short_help="Allow calls again that killed workers.")(re
 app.command(cls=Command, short_help="Stop the orchestrator in order.")(stop)
 app.command(cls=Command, short_help="Run a program of any language once.", context_settings=_FOREIGN)(script)
 app.command(cls=Command, short_help="Run the services for a program that opens this as a port.")(port)
+app.command(cls=Command, short_help="Check a worker, in any language, against the protocol.")(check)
 app.command(cls=Command, short_help="Play a supervision tree in virtual time.")(simulate)

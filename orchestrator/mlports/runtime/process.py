@@ -234,7 +234,7 @@ def _spawn(
         for descriptor in opened:
             os.close(descriptor)
         # A ValueError: there is a character in it that cannot be passed on.
-        told = _why_not(command, cwd, error) if isinstance(error, OSError) else f"cannot start {command[0]!r}: {error}"
+        told = why_not(command, cwd, error) if isinstance(error, OSError) else f"cannot start {command[0]!r}: {error}"
         raise SpawnFailed(told) from error
     for descriptor in {child_in, child_out, child_err}:
         os.close(descriptor)
@@ -368,7 +368,8 @@ def _search_path(env: Mapping[Any, Any]) -> str | None:
     return None if path is None else os.fsdecode(path)
 
 
-def _why_not(command: Sequence[str], cwd: Path, error: OSError) -> str:
+def why_not(command: Sequence[str], cwd: Path, error: OSError) -> str:
+    """Why a program could not be started, and what to do."""
     program = command[0]
     if not cwd.is_dir():
         return (
