@@ -242,6 +242,11 @@ class Conversation:
         self._answered.update(answered)
         for number in answered:
             del self._calls[number]
+
+    def give_back(self) -> None:
+        """Makes it as it was before a row used it."""
+        self.forget_answered()
+        self.holds_requests = False
         self._unasked = 0
         self.logs.clear()
 

@@ -15,7 +15,11 @@ class Failed(Exception):
 
 
 class NotTried(Exception):
-    """A row that finds only when it runs that it cannot be tried with this worker, and why."""
+    """A row that finds only when it runs that it cannot be tried, and why; `missing` when for want of methods."""
+
+    def __init__(self, why: str, *, missing: bool = False) -> None:
+        super().__init__(why)
+        self.missing = missing
 
 
 def expect(holds: bool, expected: str, came: str) -> None:

@@ -164,7 +164,7 @@ def printed_on_stderr(trial: Trial) -> None:
     expect("printed by the kit" in talk.stderr(), "'printed by the kit' on standard error", described(talk.stderr()))
 
 
-@row("writes text on standard error without harm to the frames", section="1.5", level="standard", needs=("note",))
+@row("what it logs comes as $/log", section="10.2", level="full", needs=("note",))
 def logs(trial: Trial) -> None:
     talk = trial.talk()
     for level in ("debug", "info", "warning", "error"):

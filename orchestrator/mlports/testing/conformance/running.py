@@ -122,7 +122,7 @@ class Run:
             good = True
             return Result(row, Outcome.PASSED, seconds=time.monotonic() - began)
         except NotTried as reason:
-            return Result(row, Outcome.NOT_TRIED, str(reason), seconds=time.monotonic() - began)
+            return Result(row, Outcome.NOT_TRIED, str(reason), reason.missing, seconds=time.monotonic() - began)
         except (Failed, BadCommand) as error:
             failed = error if isinstance(error, Failed) else Failed("the program to start again", str(error))
             self._late += failed.late and not row.optional

@@ -87,7 +87,7 @@ class Trial:
         if self._shared and not good:
             self.subject.close(self._shared.pop())
         if self._shared:
-            self._shared[0].forget_answered()
+            self._shared[0].give_back()
 
     def _own(self, talk: Conversation) -> Conversation:
         self._begun.append(talk)
