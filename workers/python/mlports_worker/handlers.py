@@ -76,6 +76,8 @@ class Handler:
     def take_batch(self, params: list[Any], meta: dict[str, Any]) -> tuple[list[Any], list[list[Any]] | None]:
         """The argument lists of a batch, or its columns if the function takes those. Raises `Failure`."""
         count = meta["batch"]
+        if "credit" in meta:
+            raise Failure("invalid_argument", f"{self.name}: a batch gives no stream")
         if meta.get("columns"):
             if any(not hasattr(column, "__getitem__") or _length(column) != count for column in params):
                 text = f"meta batch says {count!r}, and there are columns that do not have so many rows"

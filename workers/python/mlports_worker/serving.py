@@ -87,7 +87,7 @@ class Server:
         try:
             while connection.wait_until(self._something_to_do) or self._jobs:
                 if not self._jobs:
-                    break  # told to stop, with nothing left to do
+                    break  # told to stop: only async handlers may still be at work
                 connection.begin_step()
                 job = self._jobs.popleft()
                 self._work(job)
@@ -120,7 +120,7 @@ class Server:
             context.cancel()
 
     def _something_to_do(self) -> bool:
-        return bool(self._jobs) or (self._stopping and not self._contexts)
+        return bool(self._jobs) or self._stopping
 
     def _work(self, job: Job | HelloAsked | Notification) -> None:
         if type(job) is Job:
@@ -322,6 +322,10 @@ class Server:
             known = ", ".join(sorted(self._handlers)) or "none"
             text = f"the worker {self.name} has no method {request.method!r}; it has: {known}"
             self.connection.queue(self.session.answer, request.id, Failure("unimplemented", text).as_error())
+            return
+        if self._stopping:
+            late = Failure("unavailable", f"the worker {self.name} was told to stop", retryable=True)
+            self.connection.queue(self.session.answer, request.id, late.as_error())
             return
         try:
             context = Context(request.id, request.method, request.meta or {}, self.config, self._report)

@@ -125,7 +125,7 @@ class Worker:
         try:
             self._server.run()
         except RemoteProtocolError as error:
-            complain(f"{self.name}: the orchestrator broke the protocol: {error}\n")
+            complain(f"{self.name}: the orchestrator broke the protocol: {type(error).__name__}: {error}\n")
             raise SystemExit(1) from None
         except Failure as failure:  # setup chose its words
             complain(f"{self.name}: {failure.message}\n")
