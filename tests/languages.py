@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from mlports.config import Config, load_config
+import mlports
+from mlports import BlockingOrchestrator, Config
+from mlports.config import load_config
+from tests.integration.command_line import mlports as command
 
 WORKERS = Path(__file__).resolve().parent.parent / "workers"
 
@@ -18,27 +22,19 @@ BUILD_TIME = 600.0
 """Seconds that a build may take: the first one fetches its libraries, a finished one is looked at in a moment."""
 
 
-def built(language: str, *tools: str) -> Path:
-    """The folder of this language's SDK after `make build` there. Skips the test where one of `tools` is missing."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed here, so the workers in {language} cannot be built")
+def built(language: str) -> Path:
+    """The folder of this language's SDK after `make build` there. Skips the test where the machine lacks a tool."""
     folder = WORKERS / language
     # Test files run at the same time, and two builds in one folder would spoil each other.
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        make = subprocess.run(
-            ["make", "--no-print-directory", "build"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_TIME,
-            check=False,
-        )
+        missing = made(folder, "missing").split()
+        if missing:
+            pytest.skip(f"the workers in {language} need what is not installed here: {', '.join(missing)}")
+        made(folder, "build")
     finally:
         os.close(lock)
-    assert make.returncode == 0, f"make build in workers/{language} failed:\n{make.stdout}{make.stderr}"
     return folder
 
 
@@ -49,12 +45,38 @@ def configuration(language: str) -> Config:
 
 def own_tests(folder: Path) -> None:
     """Runs the SDK's tests in its own language, `make test` there; fails with what they printed."""
+    made(folder, "test")
+
+
+@contextmanager
+def running(language: str, service: str) -> Iterator[BlockingOrchestrator]:
+    """One of the services of workers/LANGUAGE/mlports.toml, which is built, by itself."""
+    whole = configuration(language)
+    config = Config(service={service: whole.service[service]}, directory=whole.directory)
+    with mlports.open(config) as orch:
+        yield orch
+
+
+@contextmanager
+def new_project(language: str, folder: Path) -> Iterator[BlockingOrchestrator]:
+    """What `mlports init --language` makes, in its newcomer's hands: made, built and started. Its service is `line`."""
+    init = command("init", "project", "--name", "line", "--language", language, cwd=folder)
+    assert init.returncode == 0, init.stderr
+    made(folder / "project", "build")
+    with mlports.open(folder / "project" / "mlports.toml") as orch:
+        yield orch
+
+
+def made(folder: Path, target: str) -> str:
+    """What `make TARGET` printed there; fails with it where that did not work."""
     make = subprocess.run(
-        ["make", "--no-print-directory", "test"],
+        ["make", "--no-print-directory", target],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=BUILD_TIME,
         check=False,
     )
-    assert make.returncode == 0, f"make test in {folder.name} failed:\n{make.stdout[-8000:]}{make.stderr[-8000:]}"
+    printed = f"{make.stdout[-8000:]}{make.stderr[-8000:]}"
+    assert make.returncode == 0, f"make {target} in {folder} failed:\n{printed}"
+    return make.stdout
