@@ -1,0 +1,100 @@
+package mlports
+
+import (
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+const stacksSize = 1 << 20 // bytes
+
+// The program's own packages are initialised behind this one, and what they print prints on standard error.
+func init() {
+	if os.Getenv("MLPORTS_WORKER") != "" {
+		_, _, _ = takeChannel()
+	}
+}
+
+type channel struct {
+	in, out *os.File
+	err     error
+}
+
+// stacksTold says that SIGUSR2 is answered with the stacks.
+var stacksTold atomic.Bool
+
+var takenOnce = sync.OnceValue(take)
+
+// takeChannel gives the streams of frames, which the program's standard streams are from then on no more.
+func takeChannel() (io.Reader, io.Writer, error) {
+	c := takenOnce()
+	return c.in, c.out, c.err
+}
+
+func take() (c channel) {
+	// At a terminal it reaches every process: what it means is for the orchestrator to decide.
+	signal.Ignore(os.Interrupt)
+	tellStacks()
+	if os.Getenv("MLPORTS_TRANSPORT") == "fd34" {
+		syscall.CloseOnExec(3)
+		syscall.CloseOnExec(4)
+		return channel{os.NewFile(3, "frames in"), os.NewFile(4, "frames out"), nil}
+	}
+	if c.in, c.err = moved(0, "frames in"); c.err != nil {
+		return c
+	}
+	// Not for order's sake alone: a broken pipe on descriptor 1 ends a Go program whatever it does about SIGPIPE.
+	if c.out, c.err = moved(1, "frames out"); c.err != nil {
+		return c
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+	if err != nil {
+		return channel{err: err}
+	}
+	defer null.Close()
+	if c.err = replace(int(null.Fd()), 0); c.err == nil {
+		c.err = replace(2, 1)
+	}
+	return c
+}
+
+// moved is a copy of a descriptor that programs which this one starts do not inherit.
+func moved(descriptor int, name string) (*os.File, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	copied, err := syscall.Dup(descriptor)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	syscall.CloseOnExec(copied)
+	return os.NewFile(uintptr(copied), name), nil
+}
+
+// tellStacks writes all goroutines' stacks to standard error whenever the orchestrator asks for them.
+func tellStacks() {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR2)
+	stacksTold.Store(true)
+	go func() {
+		for range asked {
+			stacks := make([]byte, stacksSize)
+			os.Stderr.Write(stacks[:runtime.Stack(stacks, true)])
+		}
+	}()
+}
+
+func atTerminal() bool {
+	if os.Getenv("MLPORTS_WORKER") != "" || os.Getenv("MLPORTS_TRANSPORT") == "fd34" {
+		return false
+	}
+	input, err := os.Stdin.Stat()
+	if err != nil || input.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err == nil && !os.SameFile(input, null)
+}
