@@ -90,10 +90,11 @@ func Input(ctx context.Context) iter.Seq2[any, error] {
 func (s *server) newCall(request wire.Request, m *method) (*call, *Failure) {
 	c := &call{id: request.ID, method: m, params: request.Params, meta: request.Meta, server: s}
 	_, batched := c.meta.Get("batch")
-	credit, streamed := c.meta.Get("credit")
+	credit, _ := c.meta.Get("credit")
+	streamed := credit != nil
 	input, _ := c.meta.Get("input")
 	switch {
-	case batched && (streamed || input != nil):
+	case batched && (streamed || input == true):
 		return nil, failf(InvalidArgument, "%s: a batch has no streams", m.name)
 	case input == true && !m.input:
 		return nil, failf(InvalidArgument, "%s takes no streamed argument", m.name)
@@ -107,14 +108,9 @@ func (s *server) newCall(request wire.Request, m *method) (*call, *Failure) {
 		}
 		c.batch = count
 	}
-	if streamed {
-		allowed, ok := wholeNumber(c.meta, "credit")
-		if !ok || allowed < 0 {
-			return nil, failf(InvalidArgument, "meta credit is an integer from 0, not %s", wire.Shown(credit))
-		}
-		if m.stream != nil {
-			c.items = newItemStream(allowed)
-		}
+	if streamed && m.stream != nil {
+		allowed, _ := wholeNumber(c.meta, "credit")
+		c.items = newItemStream(allowed)
 	}
 	if m.input {
 		c.input = newInputStream()
@@ -124,6 +120,19 @@ func (s *server) newCall(request wire.Request, m *method) (*call, *Failure) {
 		return nil, refused
 	}
 	return c, nil
+}
+
+// checkStreams finds whether meta that says something of streams is what it may be; what is not is a violation.
+func checkStreams(meta wire.Map) error {
+	if credit, _ := meta.Get("credit"); credit != nil {
+		if _, err := wire.ParseID(credit); err != nil {
+			return wire.Violated("InvalidMessage", "meta credit is an integer from 0, not %s", wire.Shown(credit))
+		}
+	}
+	if input, _ := meta.Get("input"); input != nil && input != true && input != false {
+		return wire.Violated("InvalidMessage", "meta input is a boolean, not %s", wire.Shown(input))
+	}
+	return nil
 }
 
 func (s *server) setContext(c *call) *Failure {

@@ -50,6 +50,9 @@ func (s *server) receiveRequest(r wire.Request) error {
 	case s.worker.methods[r.Method] == nil:
 		s.refuse(r.ID, failf(Unimplemented, "the worker %s has no method %q; it has: %s", s.worker.name, r.Method, s.known()))
 	default:
+		if err := checkStreams(r.Meta); err != nil {
+			return err
+		}
 		c, refused := s.newCall(r, s.worker.methods[r.Method])
 		if refused != nil {
 			s.refuse(r.ID, refused)

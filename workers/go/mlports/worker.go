@@ -37,6 +37,19 @@ type (
 	Ext = wire.Ext
 )
 
+// Float64Array is an array of dtype <f8. Without a shape it has one dimension.
+func Float64Array(values []float64, shape ...int) *NDArray {
+	return wire.Float64Array(values, shape...)
+}
+
+// Float32Array is an array of dtype <f4. Without a shape it has one dimension.
+func Float32Array(values []float32, shape ...int) *NDArray {
+	return wire.Float32Array(values, shape...)
+}
+
+// Int64Array is an array of dtype <i8. Without a shape it has one dimension.
+func Int64Array(values []int64, shape ...int) *NDArray { return wire.Int64Array(values, shape...) }
+
 // Handler answers one call. Its context ends when the caller cancels or the deadline passes.
 type Handler = func(ctx context.Context, args []any) (any, error)
 
