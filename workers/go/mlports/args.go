@@ -56,6 +56,15 @@ func assign(target, value any) error {
 		text, ok := value.(string)
 		*target = []byte(text)
 		return unless(ok, "it is no bytes")
+	case *map[string]any:
+		entries, ok := wire.Entries(value)
+		*target = make(map[string]any, len(entries))
+		for _, pair := range entries {
+			key, named := pair.Key.(string)
+			(*target)[key] = pair.Value
+			ok = ok && named
+		}
+		return unless(ok, "it is no map with strings for keys")
 	case *[]float64:
 		numbers, err := floats(value)
 		*target = numbers

@@ -75,9 +75,16 @@ func handlerStack() string {
 }
 
 // failureOf is a handler's error as its caller is told. What a handler returns because its call ended is told as that.
-func failureOf(ctx context.Context, err error) *Failure {
-	var failure *Failure
+func failureOf(ctx context.Context, err error) (failure *Failure) {
+	defer func() { // the methods of errors are the handlers' own, too
+		if value := recover(); value != nil {
+			failure = unknown(fmt.Sprintf("%T", err), fmt.Sprintf("the error itself panicked: %v", value), handlerStack())
+		}
+	}()
 	if errors.As(err, &failure) {
+		if failure == nil {
+			return failf(Internal, "the handler returned a nil *Failure for its error")
+		}
 		return failure
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {

@@ -30,7 +30,7 @@ func (s *server) runCast(c *call) {
 	c.release()
 }
 
-// invoke gives what the method's handler does with a call; an array of pairs for a batch.
+// invoke gives what the method's handler does with a call; the outcome of each for a batch.
 func (s *server) invoke(c *call) (any, error) {
 	switch {
 	case c.batch > 0:
@@ -50,9 +50,9 @@ func (s *server) invoke(c *call) (any, error) {
 
 func (s *server) invokeBatch(c *call) (any, error) {
 	if c.method.batch != nil {
-		return c.pairsTogether()
+		return c.batchTogether()
 	}
-	pairs := make([]any, len(c.params))
+	outcomes := make([]wire.Outcome, len(c.params))
 	for i := range c.params {
 		if c.ctx.Err() != nil {
 			return nil, c.cause()
@@ -62,27 +62,27 @@ func (s *server) invokeBatch(c *call) (any, error) {
 		if err == nil {
 			result, err = c.one(args)
 		}
-		pairs[i] = c.pair(result, err)
+		outcomes[i] = c.outcome(result, err)
 	}
-	return pairs, nil
+	return outcomes, nil
 }
 
-// pairsTogether is a batch by a handler that takes all of it. One item may spoil it for all: doing it again one by one
+// batchTogether is a batch by a handler that takes all of it. One item may spoil it for all: doing it again one by one
 // tells which, where that is allowed.
-func (c *call) pairsTogether() (any, error) {
-	pairs := make([]any, len(c.params))
+func (c *call) batchTogether() (any, error) {
+	outcomes := make([]wire.Outcome, len(c.params))
 	var items [][]any
 	var places []int
 	for i := range c.params {
 		args, err := c.arguments(i)
 		if err != nil {
-			pairs[i] = c.pair(nil, err)
+			outcomes[i] = c.outcome(nil, err)
 			continue
 		}
 		items, places = append(items, args), append(places, i)
 	}
 	if len(items) == 0 {
-		return pairs, nil
+		return outcomes, nil
 	}
 	results, err := c.together(items)
 	if err != nil && (len(items) == 1 || !c.method.idempotent || c.ctx.Err() != nil) {
@@ -99,9 +99,9 @@ func (c *call) pairsTogether() (any, error) {
 		} else {
 			failed = err
 		}
-		pairs[place] = c.pair(result, failed)
+		outcomes[place] = c.outcome(result, failed)
 	}
-	return pairs, nil
+	return outcomes, nil
 }
 
 func (c *call) arguments(item int) ([]any, error) {
@@ -112,11 +112,11 @@ func (c *call) arguments(item int) ([]any, error) {
 	return args, nil
 }
 
-func (c *call) pair(result any, err error) any {
+func (c *call) outcome(result any, err error) wire.Outcome {
 	if err != nil {
-		return []any{failureOf(c.ctx, err).entries(true), nil}
+		return wire.Outcome{Error: failureOf(c.ctx, err).entries(true)}
 	}
-	return []any{nil, result}
+	return wire.Outcome{Result: result}
 }
 
 // one calls a handler that takes one call at a time.
@@ -190,17 +190,22 @@ func (s *server) refuse(id int64, failure *Failure) {
 	}
 }
 
+// answerUnsent answers what could not be sent: of a batch, each outcome that cannot fails alone.
 func (s *server) answerUnsent(c *call, result any, err error) {
-	if pairs, ok := result.([]any); ok && c.batch > 0 {
+	if outcomes, ok := result.([]wire.Outcome); ok {
 		encoder := s.out.encoder()
-		for i, pair := range pairs {
-			if _, err := encoder.Frame(wire.Response{Result: pair}); err != nil {
-				pairs[i] = c.pair(nil, Failf(codeOf(err), "the result of %s cannot be sent: %v", c.method.name, err))
+		for i := range outcomes {
+			if _, err := encoder.Frame(wire.Response{Result: outcomes[i : i+1]}); err != nil {
+				outcomes[i] = c.outcome(nil, c.unsent(err))
 			}
 		}
-		if err = s.out.queue(wire.Response{ID: c.id, Result: pairs}); err == nil {
+		if err = s.out.queue(wire.Response{ID: c.id, Result: outcomes}); err == nil {
 			return
 		}
 	}
-	s.refuse(c.id, failf(codeOf(err), "the result of %s cannot be sent: %v", c.method.name, err))
+	s.refuse(c.id, c.unsent(err))
+}
+
+func (c *call) unsent(err error) *Failure {
+	return failf(codeOf(err), "the result of %s cannot be sent: %v", c.method.name, err)
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmihailenco/msgpack/v5"
+
 	"mlports"
 	"mlports/wire"
 )
@@ -317,6 +319,69 @@ func TestSetupThatFailsIsToldInItsWords(t *testing.T) {
 	h.send(wire.Request{Method: "$/hello", Params: []any{wire.Map{{Key: "protocol", Value: wire.Map{{Key: "min", Value: 1}, {Key: "max", Value: 1}}}}}})
 	if err := h.end(); err == nil || err.Error() != "no model in x" {
 		t.Error(err)
+	}
+}
+
+type rude struct{}
+
+func (*rude) Error() string { panic("no words") }
+
+func (rude) EncodeMsgpack(*msgpack.Encoder) error { panic("no bytes") }
+
+func TestValuesThatPanicAreErrors(t *testing.T) {
+	var none *mlports.Failure
+	w := mlports.NewWorker("w")
+	w.Method("nothing", func(context.Context, []any) (any, error) { return nil, none })
+	w.Method("error", func(context.Context, []any) (any, error) { return nil, &rude{} })
+	w.Method("result", func(context.Context, []any) (any, error) { return rude{}, nil })
+	h := serve(t, w)
+	h.greet()
+	for method, want := range map[string]string{"nothing": "internal", "error": "unknown", "result": "internal"} {
+		if answer := h.call(method, []any{}, nil); code(answer) != want {
+			t.Errorf("%s: %v", method, answer)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	rows := mlports.Float32Array([]float32{1, 2, 3, 4}, 2, 2)
+	type point struct {
+		X int `msgpack:"x"`
+	}
+	same(t, "7")(mlports.As[int](int64(7)))
+	same(t, "7")(mlports.As[int](7.0))
+	same(t, "7")(mlports.As[float64](int64(7)))
+	same(t, "18446744073709551615")(mlports.As[uint64](uint64(1<<64 - 1)))
+	same(t, "a")(mlports.As[string]([]byte("a")))
+	same(t, "[1 2]")(mlports.As[[]float64]([]any{int64(1), 2.0}))
+	same(t, "[[1 2] [3 4]]")(mlports.As[[][]float64](rows))
+	same(t, "{3}")(mlports.As[point](map[string]any{"x": int64(3)}))
+	same(t, "map[x:3]")(mlports.As[map[string]any](mlports.Map{{Key: "x", Value: int64(3)}}))
+	same(t, "[1 2]")(mlports.As[[]int16]([]any{int64(1), int64(2)}))
+	wrong(t)(mlports.As[int](7.5))
+	wrong(t)(mlports.As[int](uint64(1<<64 - 1)))
+	wrong(t)(mlports.As[uint64](int64(-1)))
+	wrong(t)(mlports.As[float64]("7"))
+	wrong(t)(mlports.As[string]([]byte{0xff}))
+	wrong(t)(mlports.As[[]float64](rows))
+	wrong(t)(mlports.Arg[int]([]any{}, 0))
+}
+
+func same(t *testing.T, want string) func(any, error) {
+	return func(value any, err error) {
+		t.Helper()
+		if err != nil || fmt.Sprint(value) != want {
+			t.Errorf("got %v, %v, want %s", value, err, want)
+		}
+	}
+}
+
+func wrong(t *testing.T) func(any, error) {
+	return func(value any, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("got %v, want an error", value)
+		}
 	}
 }
 

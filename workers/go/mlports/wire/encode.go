@@ -41,7 +41,12 @@ func NewEncoder() *Encoder {
 
 // Frame gives a message's frame, which the next call overwrites. An error says what of the message cannot be sent; it
 // is an ErrTooLarge where all of it is too long.
-func (e *Encoder) Frame(message Message) ([]byte, error) {
+func (e *Encoder) Frame(message Message) (frame []byte, err error) {
+	defer func() { // the methods by which an application's types encode themselves are its own
+		if value := recover(); value != nil {
+			err = fmt.Errorf("encoding it panicked: %v", value)
+		}
+	}()
 	e.out.Reset()
 	e.out.Write(make([]byte, headerSize))
 	if err := message.encode(e); err != nil {
@@ -50,7 +55,7 @@ func (e *Encoder) Frame(message Message) ([]byte, error) {
 	if err := e.checkSize(); err != nil {
 		return nil, err
 	}
-	frame := e.out.Bytes()
+	frame = e.out.Bytes()
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-headerSize))
 	return frame, nil
 }
@@ -95,6 +100,8 @@ func (e *Encoder) value(value any, depth int) error {
 		return e.bytes(v)
 	case []any:
 		return e.array(v, depth+1)
+	case []Outcome:
+		return e.outcomes(v, depth+1)
 	case []float64:
 		return e.floats(v, depth+1)
 	case map[string]any:

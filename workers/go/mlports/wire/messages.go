@@ -41,6 +41,12 @@ type Notification struct {
 	Meta   Map
 }
 
+// Outcome is what became of one call of a batch: [error, result]. A batch's result is a []Outcome.
+type Outcome struct {
+	Error  Map
+	Result any
+}
+
 // Parse gives the message that a decoded value is; an InvalidMessage is a *Violation.
 func Parse(value any) (Message, error) {
 	parts, _ := value.([]any)
@@ -211,6 +217,27 @@ func (m Response) encode(e *Encoder) error {
 		return err
 	}
 	return e.optional(m.Meta, false)
+}
+
+func (e *Encoder) outcomes(outcomes []Outcome, depth int) error {
+	if err := e.primitives.EncodeArrayLen(len(outcomes)); err != nil {
+		return err
+	}
+	for _, outcome := range outcomes {
+		if err := e.begin(depth + 1); err != nil {
+			return err
+		}
+		if err := e.primitives.EncodeArrayLen(2); err != nil {
+			return err
+		}
+		if err := e.optional(outcome.Error, true); err != nil {
+			return err
+		}
+		if err := e.value(outcome.Result, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m Notification) encode(e *Encoder) error {
