@@ -9,20 +9,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 import mlports
 from mlports import Orchestrator, ServiceConfig
 from mlports.testing.conformance import check
 from tests.languages import built, configuration, own_tests
 from tests.workers import until
+
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
@@ -118,8 +119,10 @@ async def test_an_error_is_told_with_its_type(folder: Path) -> None:
     assert raised.value.remote_type == "*errors.errorString"
 
 
-async def test_printed_text_is_no_harm(folder: Path) -> None:
-    async with Orchestrator(config=configuration("go")) as orch:
+@pytest.mark.parametrize("transport", ["stdio", "fd34"])
+async def test_printed_text_is_no_harm(folder: Path, transport: Literal["stdio", "fd34"]) -> None:
+    service = ServiceConfig(command=[str(folder / "build" / "conformance")], transport=transport)
+    async with Orchestrator(services={"conformance": service}) as orch:
         calls = [orch.call("conformance.print", "\0\0\0\1 a line"), orch.call("conformance.echo", 2**64 - 1)]
         assert await asyncio.gather(*calls) == [None, 2**64 - 1]
 

@@ -17,7 +17,7 @@ var segmentPath = regexp.MustCompile(`^/proc/[1-9][0-9]{0,9}/fd/[0-9]{1,9}$`)
 
 func features() []string {
 	claimed := []string{"batch", "cancel", "input", "ndarray", "ping", "stream"}
-	if stacksTold.Load() {
+	if taken.Load() {
 		claimed = append(claimed, "stacks")
 	}
 	return claimed

@@ -1,7 +1,6 @@
 package mlports
 
 import (
-	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -14,7 +13,7 @@ const stacksSize = 1 << 20 // bytes
 
 // The program's own packages are initialised behind this one, and what they print prints on standard error.
 func init() {
-	if os.Getenv("MLPORTS_WORKER") != "" {
+	if os.Getenv("MLPORTS_WORKER") == "1" {
 		_, _, _ = takeChannel()
 	}
 }
@@ -24,13 +23,13 @@ type channel struct {
 	err     error
 }
 
-// stacksTold says that SIGUSR2 is answered with the stacks.
-var stacksTold atomic.Bool
+// taken says that the streams and signals are the protocol's by now.
+var taken atomic.Bool
 
 var takenOnce = sync.OnceValue(take)
 
 // takeChannel gives the streams of frames, which the program's standard streams are from then on no more.
-func takeChannel() (io.Reader, io.Writer, error) {
+func takeChannel() (in, out *os.File, err error) {
 	c := takenOnce()
 	return c.in, c.out, c.err
 }
@@ -39,7 +38,11 @@ func take() (c channel) {
 	// At a terminal it reaches every process: what it means is for the orchestrator to decide.
 	signal.Ignore(os.Interrupt)
 	tellStacks()
-	if os.Getenv("MLPORTS_TRANSPORT") == "fd34" {
+	taken.Store(true)
+	fd34 := os.Getenv("MLPORTS_TRANSPORT") == "fd34"
+	os.Unsetenv("MLPORTS_WORKER") // programs that the worker starts are not workers
+	os.Unsetenv("MLPORTS_TRANSPORT")
+	if fd34 {
 		syscall.CloseOnExec(3)
 		syscall.CloseOnExec(4)
 		return channel{os.NewFile(3, "frames in"), os.NewFile(4, "frames out"), nil}
@@ -78,7 +81,6 @@ func moved(descriptor int, name string) (*os.File, error) {
 func tellStacks() {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR2)
-	stacksTold.Store(true)
 	go func() {
 		for range asked {
 			stacks := make([]byte, stacksSize)
@@ -88,7 +90,7 @@ func tellStacks() {
 }
 
 func atTerminal() bool {
-	if os.Getenv("MLPORTS_WORKER") != "" || os.Getenv("MLPORTS_TRANSPORT") == "fd34" {
+	if taken.Load() || os.Getenv("MLPORTS_TRANSPORT") == "fd34" {
 		return false
 	}
 	input, err := os.Stdin.Stat()

@@ -163,6 +163,7 @@ func (w *Worker) Run() {
 	in, out, err := takeChannel()
 	if err == nil {
 		err = w.Serve(in, out)
+		out.Close() // should this program go on, the orchestrator is to see that nobody serves any more
 	}
 	switch {
 	case err == nil:

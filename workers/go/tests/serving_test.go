@@ -235,6 +235,41 @@ func TestDeadlineEndsTheContext(t *testing.T) {
 	}
 }
 
+func TestSoManyCallsAtATimeAsItSays(t *testing.T) {
+	const calls = 3
+	arrived := make(chan bool, calls)
+	all := make(chan bool)
+	go func() {
+		for range calls {
+			<-arrived
+		}
+		close(all)
+	}()
+	w := mlports.NewWorker("w", mlports.Concurrency(calls))
+	w.Method("meet", func(ctx context.Context, args []any) (any, error) {
+		arrived <- true
+		select {
+		case <-all:
+			return args[0], nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	})
+	h := serve(t, w)
+	h.greet()
+	for i := range int64(calls) {
+		h.send(wire.Request{ID: i, Method: "meet", Params: []any{i}, Meta: wire.Map{{Key: "deadline_ms", Value: 5000}}})
+	}
+	met := map[int64]any{}
+	for range calls {
+		answer := h.receive().(wire.Response)
+		met[answer.ID] = answer.Result
+	}
+	if fmt.Sprint(met) != "map[0:0 1:1 2:2]" {
+		t.Error(met)
+	}
+}
+
 func TestNothingFollowsTheAnswer(t *testing.T) {
 	kept := make(chan func(any) error, 1)
 	w := mlports.NewWorker("w")
