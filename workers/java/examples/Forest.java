@@ -1,0 +1,2 @@
+package examples;
+public final class Forest { public static void main(String[] a) {} }
