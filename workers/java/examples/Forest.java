@@ -72,6 +72,9 @@ public final class Forest {
             String text = x.length + " rows with " + y.length + " labels for " + trees + " trees: nothing to learn from";
             throw new Failure("invalid_argument", text);
         }
+        if (Arrays.stream(y).anyMatch(label -> label != Math.rint(label))) {
+            throw new Failure("invalid_argument", "labels are integers, and there are others");
+        }
         String[] names = IntStream.range(0, x[0].length).mapToObj("x%04d"::formatted).toArray(String[]::new);
         var data = new MutableDataset<>(new SimpleDataSourceProvenance("fit", new LabelFactory()), new LabelFactory());
         for (int i = 0; i < x.length; i++) {
