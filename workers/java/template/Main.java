@@ -46,8 +46,9 @@ public final class Main {
     /** A stream: it goes on only as fast as its items are read. */
     private void count(Context ctx, Arguments args, Emitter out) throws InterruptedException {
         long n = args.integer(0);
+        double seconds = args.size() > 1 ? args.number(1) : 0.1;
         for (long number = 1; number <= n; number++) {
-            Thread.sleep(100);
+            Thread.sleep((long) (1000 * seconds));
             ctx.progress(number, n, "");
             out.emit(number);
         }
