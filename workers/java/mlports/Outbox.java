@@ -25,21 +25,15 @@ final class Outbox {
     }
 
     /** Writes a frame. When nobody reads any more, the program ends, quietly. */
-    void write(byte[] frame) {
-        if (!written(frame)) {
-            System.exit(1); // outside of the lock: what runs at the exit may want to send something
-        }
-    }
-
-    private synchronized boolean written(byte[] frame) {
+    synchronized void write(byte[] frame) {
         try {
             for (int at = 0; at < frame.length; at += PART) {
                 out.write(frame, at, Math.min(PART, frame.length - at));
             }
             out.flush();
-            return true;
         } catch (IOException gone) {
-            return false;
+            // Not System.exit(), which never comes back to a shutdown hook that wanted to send something.
+            Runtime.getRuntime().halt(1);
         }
     }
 
