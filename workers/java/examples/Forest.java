@@ -31,6 +31,7 @@ import org.tribuo.provenance.SimpleDataSourceProvenance;
 /** A random forest by Tribuo. Its random choices are seeded: the same data give the same forest. */
 public final class Forest {
     private static final long TREES = 100;
+    private static final long MOST_TREES = 10_000;
     private static final long SEED = 0;
 
     private Model<Label> model;
@@ -68,9 +69,12 @@ public final class Forest {
     }
 
     private Map<String, Object> train(double[][] x, double[] y, long trees, long seed) {
-        if (x.length == 0 || x.length != y.length || trees < 1) {
-            String text = x.length + " rows with " + y.length + " labels for " + trees + " trees: nothing to learn from";
+        if (x.length == 0 || x[0].length == 0 || x.length != y.length) {
+            String text = x.length + " rows and " + y.length + " labels: as many of both are needed, and some numbers";
             throw new Failure("invalid_argument", text);
+        }
+        if (trees < 1 || trees > MOST_TREES) {
+            throw new Failure("invalid_argument", trees + " trees: 1 to " + MOST_TREES + " are possible");
         }
         if (Arrays.stream(y).anyMatch(label -> label != Math.rint(label))) {
             throw new Failure("invalid_argument", "labels are integers, and there are others");
@@ -81,7 +85,8 @@ public final class Forest {
             data.add(example(names, x[i], String.valueOf((long) y[i])));
         }
         float each = (float) (1 / Math.sqrt(names.length)); // the share of the features that a split chooses from
-        var tree = new CARTClassificationTrainer(Integer.MAX_VALUE, AbstractCARTTrainer.MIN_EXAMPLES, 0f, each, new GiniIndex(), seed);
+        var tree = new CARTClassificationTrainer(
+                Integer.MAX_VALUE, AbstractCARTTrainer.MIN_EXAMPLES, 0f, each, new GiniIndex(), seed);
         model = new RandomForestTrainer<>(tree, new VotingCombiner(), (int) trees, seed).train(data);
         features = names;
         Map<String, Object> summary = new LinkedHashMap<>();

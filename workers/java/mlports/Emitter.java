@@ -15,8 +15,8 @@ public final class Emitter {
     }
 
     /**
-     * Sends an item, once the caller has room for it. Throws a {@link Failure} that ends the handler when the caller has
-     * cancelled, the deadline has passed or nobody is there any more.
+     * Sends an item, once the caller has room for it. Throws a {@link Failure} that ends the handler when the caller
+     * has cancelled, the deadline has passed or nobody is there any more.
      */
     public void emit(Object item) {
         if (collected != null) {

@@ -31,7 +31,6 @@ final class Encoder {
 
     /** The frame of a message, which is an array of these. Throws {@link Unencodable}. */
     byte[] frame(Object... message) {
-        packer.clear();
         try {
             packer.writePayload(ROOM_FOR_LENGTH);
             packer.packArrayHeader(message.length);
@@ -45,8 +44,12 @@ final class Encoder {
             }
             ByteBuffer.wrap(frame).putInt(size);
             return frame;
-        } catch (IOException impossible) {
-            throw new AssertionError(impossible);
+        } catch (Unencodable reason) {
+            throw reason;
+        } catch (IOException | RuntimeException | OutOfMemoryError fault) { // a list that somebody changes meanwhile
+            throw new Unencodable("it could not be encoded: " + fault);
+        } finally {
+            packer.clear(); // at once, because it keeps what is large
         }
     }
 
@@ -123,7 +126,8 @@ final class Encoder {
     private void text(String text) throws IOException {
         byte[] bytes = text.getBytes(UTF_8);
         if (hasLoneSurrogate(text)) {
-            throw new Unencodable("the text " + Failure.sendable(Violation.shown(text)) + " is no Unicode: half a character");
+            String shown = Failure.sendable(Violation.shown(text));
+            throw new Unencodable("the text " + shown + " is no Unicode: there is half a character in it");
         }
         packer.packRawStringHeader(bytes.length);
         payload(bytes);

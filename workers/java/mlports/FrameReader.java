@@ -8,7 +8,7 @@ import java.util.Arrays;
 final class FrameReader {
     static final int DEFAULT_MAX_FRAME = 64 * 1024 * 1024;
 
-    private static final int BUFFER = 64 * 1024;
+    private static final int BUFFER = 64 * 1024; // also the longest read: the JVM allocates as much outside its heap
     private static final int FIRST_PART = 1024 * 1024; // bytes: what a length may make us allocate before they come
 
     private final InputStream in;
@@ -113,7 +113,7 @@ final class FrameReader {
             if (have == whole.length) {
                 whole = Arrays.copyOf(whole, (int) Math.min(length, 2L * have));
             }
-            int read = in.read(whole, have, Math.min(whole.length - have, FIRST_PART));
+            int read = in.read(whole, have, Math.min(whole.length - have, BUFFER));
             if (read < 0) {
                 throw truncated(have, length);
             }

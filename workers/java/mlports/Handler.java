@@ -134,7 +134,8 @@ abstract class Handler {
             List<?> results = function.call(context, calls);
             if (results == null || results.size() != calls.size()) {
                 String got = results == null ? "null" : results.size() + " results";
-                throw new Failure("internal", "the batch method " + name + " gave " + got + " for " + calls.size() + " items");
+                String text = "the batch method " + name + " gave " + got + " for " + calls.size() + " items";
+                throw new Failure("internal", text);
             }
             return results;
         }

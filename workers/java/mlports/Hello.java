@@ -27,8 +27,8 @@ record Hello(int maxFrame, Set<String> features, Map<String, Object> config) {
         if (config != null && !(config instanceof Map)) {
             throw invalid("config is a map, not " + Violation.shown(config));
         }
-        return new Hello(
-                maxFrame, names(said.get("features")), config == null ? Map.of() : Message.textKeys((Map<?, ?>) config));
+        Map<String, Object> settings = config == null ? Map.of() : Message.textKeys((Map<?, ?>) config);
+        return new Hello(maxFrame, names(said.get("features")), settings);
     }
 
     /** The answer's result. {@code ownMaxFrame} is the longest frame that this worker accepts. */

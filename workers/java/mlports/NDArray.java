@@ -173,7 +173,8 @@ public final class NDArray {
             throw new Violation("InvalidExtension", "an ndarray: [dtype, shape]: " + wrong.getMessage());
         }
         if (!(head instanceof List<?> pair) || pair.size() != 2) {
-            throw new Violation("InvalidExtension", "an ndarray begins with [dtype, shape], not " + Violation.shown(head));
+            String reason = "an ndarray begins with [dtype, shape], not " + Violation.shown(head);
+            throw new Violation("InvalidExtension", reason);
         }
         byte[] elements = Arrays.copyOfRange(payload, payload.length - (int) left, payload.length);
         return checked(textual(pair.get(0)), DType.shape(pair.get(1)), elements);
@@ -201,7 +202,7 @@ public final class NDArray {
     /** Lists in lists of numbers. Throws {@link Unencodable} for elements that are none. */
     Object nested() {
         if (!DType.isNumeric(dtype)) {
-            throw new Unencodable("an array of dtype " + dtype + ": the orchestrator takes none, and lists hold numbers");
+            throw new Unencodable("an array of dtype " + dtype + " for an orchestrator that takes only lists");
         }
         return nested(0, new int[1], bytes());
     }

@@ -5,7 +5,7 @@ import java.io.OutputStream;
 
 /** What the worker sends, from any thread: each message whole and at once. */
 final class Outbox {
-    private static final int PART = 256 * 1024; // bytes: the JVM copies what it is to write, all of it at once
+    private static final int PART = 64 * 1024; // bytes: the JVM copies what it writes, to memory outside its heap
 
     private final OutputStream out;
     private volatile ThreadLocal<Encoder> encoders = encoders(false, FrameReader.DEFAULT_MAX_FRAME);

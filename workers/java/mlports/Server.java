@@ -13,8 +13,8 @@ import java.util.concurrent.TimeUnit;
 /**
  * A worker at work for one orchestrator, from its hello to its goodbye.
  *
- * <p>The thread in {@link #serve} reads and sorts, and answers pings, however long handlers take; those run on a pool of
- * {@code concurrency} threads.
+ * <p>The thread in {@link #serve} reads and sorts, and answers pings, however long handlers take; those run on a pool
+ * of {@code concurrency} threads.
  */
 final class Server {
     private enum Phase {
@@ -145,8 +145,8 @@ final class Server {
                 throw Failure.invalidArgument(handler.name + ": a batch has no streams");
             }
             if (!Long.valueOf(count).equals(meta.get("batch"))) {
-                String said = Violation.shown(meta.get("batch"));
-                throw Failure.invalidArgument("meta batch says " + said + ", and there are " + count + " argument lists");
+                String said = "meta batch says " + Violation.shown(meta.get("batch"));
+                throw Failure.invalidArgument(said + ", and there are " + count + " argument lists");
             }
         }
         if (input != handler.options.contains(Option.INPUT)) {
@@ -157,7 +157,8 @@ final class Server {
 
     private void receiveNotification(Message.Notification message) {
         if (phase != Phase.READY) {
-            throw new Violation("HandshakeExpected", "notification " + message.method() + " before the handshake was done");
+            String what = "notification " + message.method();
+            throw new Violation("HandshakeExpected", what + " before the handshake was done");
         }
         if (message.method().startsWith("$/")) {
             receiveControl(message.method(), message.params());

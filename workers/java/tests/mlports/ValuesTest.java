@@ -5,8 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.math.BigInteger;
+import java.util.AbstractList;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.ConcurrentModificationException;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -55,6 +57,26 @@ class ValuesTest {
     }
 
     @Test
+    void whatFailsWhileItIsSentIsRefusedAndHarmsNothingLater() {
+        Encoder encoder = new Encoder(true, FrameReader.DEFAULT_MAX_FRAME);
+        byte[] before = encoder.frame("text");
+        Object failing = new AbstractList<Object>() {
+            @Override
+            public Object get(int index) {
+                throw new ConcurrentModificationException("somebody changes it");
+            }
+
+            @Override
+            public int size() {
+                return 2;
+            }
+        };
+        Unencodable refused = assertThrows(Unencodable.class, () -> encoder.frame("text", failing));
+        assertEquals(true, refused.getMessage().contains("somebody changes it"));
+        assertArrayEquals(before, encoder.frame("text"));
+    }
+
+    @Test
     void arraysTravelAsListsWhereTheyWereNotAgreed() {
         NDArray matrix = NDArray.of(new double[][] {{1, 2.5}, {-3, 4}});
         assertEquals(matrix, sentAndReceived(matrix, true));
@@ -64,7 +86,8 @@ class ValuesTest {
 
     @Test
     void arraysOfEveryNumberAreRead() {
-        assertArrayEquals(new double[] {1.5, -2}, NDArray.of("<f2", new long[] {2}, bytes(0, 0x3e, 0, 0xc0)).toDoubles());
+        NDArray halves = NDArray.of("<f2", new long[] {2}, bytes(0, 0x3e, 0, 0xc0));
+        assertArrayEquals(new double[] {1.5, -2}, halves.toDoubles());
         assertArrayEquals(new double[] {255, 1}, NDArray.of("|u1", new long[] {2}, bytes(255, 1)).toDoubles());
         assertArrayEquals(new long[] {-1, 1}, NDArray.of("<i2", new long[] {2}, bytes(255, 255, 1, 0)).toLongs());
         NDArray large = NDArray.of("<u8", new long[] {1}, bytes(255, 255, 255, 255, 255, 255, 255, 255));

@@ -24,7 +24,8 @@ record Vector(JsonObject said) {
 
     /** All that need no shared memory, which this SDK does not have. */
     static Stream<Vector> all() throws IOException {
-        JsonArray vectors = JsonParser.parseString(Files.readString(FRAMES)).getAsJsonObject().getAsJsonArray("vectors");
+        JsonObject file = JsonParser.parseString(Files.readString(FRAMES)).getAsJsonObject();
+        JsonArray vectors = file.getAsJsonArray("vectors");
         return StreamSupport.stream(vectors.spliterator(), false)
                 .map(element -> new Vector(element.getAsJsonObject()))
                 .filter(vector -> !vector.said.has("segments"));
