@@ -33,6 +33,7 @@ mod stdio;
 #[cfg(test)]
 #[path = "../../tests/vectors.rs"]
 mod vectors;
+mod value;
 mod violation;
 mod worker;
 
@@ -43,4 +44,5 @@ pub use failure::{Code, Failure};
 pub use input::Input;
 pub use ndarray::{Element, NdArray};
 pub use rmpv::Value;
+pub use value::{from_value, to_value};
 pub use worker::{Registered, Worker};
