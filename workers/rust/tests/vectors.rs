@@ -124,7 +124,9 @@ fn is_message(payload: &[u8], expected: &Json) -> bool {
 fn same(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::F32(found), Value::F64(wanted)) => f64::from(*found) == *wanted,
-        (Value::F64(found), Value::F64(wanted)) => found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan(),
+        (Value::F64(found), Value::F64(wanted)) => {
+            found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan()
+        }
         (Value::Binary(found), Value::String(wanted)) => found == wanted.as_bytes(),
         (Value::Array(found), Value::Array(wanted)) => {
             found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| same(found, wanted))
@@ -253,9 +255,17 @@ fn what_cannot_be_sent_is_refused_and_leaves_nothing() {
     let place = Place { ndarray: false, depth: 1 };
     let nested = (0..130).fold(Value::Nil, |inner, _| Value::Array(vec![inner]));
     let float_key = Value::Map(vec![(1.5.into(), Value::Nil)]);
-    for value in [nested, float_key, Value::Ext(5, vec![0]), Value::Ext(1, array(&serde_json::json!({
-        "dtype": "|u1", "shape": [1], "hex": "00"
-    })))] {
+    for value in [
+        nested,
+        float_key,
+        Value::Ext(5, vec![0]),
+        Value::Ext(
+            1,
+            array(&serde_json::json!({
+                "dtype": "|u1", "shape": [1], "hex": "00"
+            })),
+        ),
+    ] {
         let mut out = vec![7];
         let failure = append(&mut out, &value, place).expect_err("it must not be sent");
         assert_eq!(failure.code.as_str(), "internal");

@@ -151,13 +151,15 @@ impl Context {
         }
         let text = || format!("{target} was not answered in time");
         let result = outcome?.ok_or_else(|| Failure::new(Code::DeadlineExceeded, text()))??;
-        rmp_serde::from_slice(&result)
-            .map_err(|reason| Failure::new(Code::Internal, format!("the result of {target} is not what was expected: {reason}")))
+        rmp_serde::from_slice(&result).map_err(|reason| {
+            Failure::new(Code::Internal, format!("the result of {target} is not what was expected: {reason}"))
+        })
     }
 
     fn ask(&self, target: &str, params: &[u8], deadline: Option<Instant>) -> Result<u64, Failure> {
         let mut state = self.link.state();
-        let id = state.session.ask().ok_or_else(|| Failure::new(Code::FailedPrecondition, "the worker is not ready"))?;
+        let id =
+            state.session.ask().ok_or_else(|| Failure::new(Code::FailedPrecondition, "the worker is not ready"))?;
         state.answers.insert(id, None);
         drop(state);
         let meta = self.meta(deadline);

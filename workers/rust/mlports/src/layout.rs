@@ -114,7 +114,11 @@ fn plain_itemsize(dtype: &str) -> Option<usize> {
 
 fn positive(count: &str) -> Option<usize> {
     let plain = count.len() <= 9 && !count.starts_with('0') && count.bytes().all(|byte| byte.is_ascii_digit());
-    if plain { count.parse().ok() } else { None }
+    if plain {
+        count.parse().ok()
+    } else {
+        None
+    }
 }
 
 fn is_unit(text: &str) -> bool {

@@ -30,10 +30,13 @@ mod scan;
 mod serving;
 mod session;
 mod stdio;
+mod value;
+#[cfg(test)]
+#[path = "../../tests/values.rs"]
+mod values;
 #[cfg(test)]
 #[path = "../../tests/vectors.rs"]
 mod vectors;
-mod value;
 mod violation;
 mod worker;
 

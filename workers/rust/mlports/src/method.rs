@@ -127,7 +127,9 @@ where
     };
     let answered = answered.and_then(|outcomes| match outcomes.len() {
         given if given == count => Ok(outcomes),
-        given => Err(Failure::new(Code::Internal, format!("the batch method returned {given} results for {count} items"))),
+        given => {
+            Err(Failure::new(Code::Internal, format!("the batch method returned {given} results for {count} items")))
+        }
     });
     results.failed_whole = answered.is_err();
     let mut outcomes = match answered {

@@ -232,14 +232,23 @@ impl<'de> Visitor<'de> for RowsVisitor<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
         let (nested, axis) = (self.nested, self.axis);
-        let count = rows.size_hint().unwrap_or(0);
-        if nested.shape.len() == axis && nested.leaves.is_none_or(|leaves| leaves > axis) {
-            nested.shape.push(count);
+        if nested.leaves.is_some_and(|leaves| leaves <= axis) {
+            return Err(de::Error::custom("lists of numbers that are nested unevenly"));
         }
-        if nested.shape.get(axis) != Some(&count) {
+        let first = nested.shape.len() == axis;
+        if first {
+            nested.shape.push(0);
+        }
+        let mut count = 0;
+        while rows.next_element_seed(RowsVisitor { nested: &mut *nested, axis: axis + 1 })?.is_some() {
+            count += 1;
+        }
+        if first {
+            nested.shape[axis] = count;
+        }
+        if nested.shape[axis] != count {
             return Err(de::Error::custom("lists of numbers that are not equally long"));
         }
-        while rows.next_element_seed(RowsVisitor { nested: &mut *nested, axis: axis + 1 })?.is_some() {}
         Ok(())
     }
 }

@@ -115,7 +115,9 @@ impl<'a> Scanner<'a> {
     fn kind(&mut self) -> Result<Kind, Violation> {
         let marker = Marker::from_u8(self.take(1)?[0]);
         let fixed = match marker {
-            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => return Ok(Kind::Scalar),
+            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => {
+                return Ok(Kind::Scalar)
+            }
             Marker::U8 | Marker::I8 => 1,
             Marker::U16 | Marker::I16 => 2,
             Marker::U32 | Marker::I32 => 4,

@@ -116,7 +116,13 @@ impl Server {
         }
     }
 
-    fn run_method(&self, call: &Arc<Call>, method: &Method, params: &[u8], results: &mut Results) -> Result<(), Failure> {
+    fn run_method(
+        &self,
+        call: &Arc<Call>,
+        method: &Method,
+        params: &[u8],
+        results: &mut Results,
+    ) -> Result<(), Failure> {
         if call.is_late() {
             let text = format!("the deadline of {} passed before it began", method.name);
             return Err(Failure::new(Code::DeadlineExceeded, text));
@@ -316,7 +322,11 @@ impl Server {
                 let (call, params) = (Arc::new(Call::new(None, Meta { batch: None, ..meta })), params.to_vec());
                 self.link.add_job(state, Job::Call { call, method: method.clone(), params });
             }
-            Some(_) => self.log("error", &format!("the cast to {name}, which takes a streamed argument, was dropped"), &None::<()>),
+            Some(_) => self.log(
+                "error",
+                &format!("the cast to {name}, which takes a streamed argument, was dropped"),
+                &None::<()>,
+            ),
             None => self.log("warning", &format!("a cast was dropped: {}", self.no_method(name)), &None::<()>),
         }
     }

@@ -14,10 +14,26 @@ use crate::violation::{broken, Fault, Violation};
 /// What a message means for the worker. Ranges are of the message's payload.
 #[derive(Debug)]
 pub enum Event {
-    Hello { id: u64, hello: Box<Hello> },
-    Request { id: u64, method: String, params: Range<usize>, meta: Meta },
-    Cast { method: String, params: Range<usize>, meta: Meta },
-    Answer { id: u64, error: Option<Failure>, result: Range<usize> },
+    Hello {
+        id: u64,
+        hello: Box<Hello>,
+    },
+    Request {
+        id: u64,
+        method: String,
+        params: Range<usize>,
+        meta: Meta,
+    },
+    Cast {
+        method: String,
+        params: Range<usize>,
+        meta: Meta,
+    },
+    Answer {
+        id: u64,
+        error: Option<Failure>,
+        result: Range<usize>,
+    },
     Cancel(u64),
     Credit,
     /// An item of a streamed argument, and its bytes.
@@ -172,7 +188,9 @@ impl Session {
                 *left -= 1;
                 Ok(Event::Input(id, item.to_vec()))
             }
-            _ => broken(Fault::CreditExceeded, format!("an item of request {id}'s streamed argument beyond its credit")),
+            _ => {
+                broken(Fault::CreditExceeded, format!("an item of request {id}'s streamed argument beyond its credit"))
+            }
         }
     }
 

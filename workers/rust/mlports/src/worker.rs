@@ -106,7 +106,10 @@ impl Worker {
 
     fn register(&mut self, method: Method) -> Registered<'_> {
         let name = method.name.clone();
-        assert!(!name.is_empty() && !name.starts_with("$/"), "{name:?} cannot be a method's name: $/ is the protocol's");
+        assert!(
+            !name.is_empty() && !name.starts_with("$/"),
+            "{name:?} cannot be a method's name: $/ is the protocol's"
+        );
         assert!(!self.methods.contains_key(&name), "the worker {} already has a method {name:?}", self.name);
         Registered(self.methods.entry(name).or_insert(method))
     }

@@ -48,7 +48,9 @@ impl Fitted {
 
     fn get(&self) -> Result<Arc<Model>, Failure> {
         let model = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        model.ok_or_else(|| Failure::new(Code::FailedPrecondition, "nothing was fitted yet: call fit, or configure data"))
+        model.ok_or_else(|| {
+            Failure::new(Code::FailedPrecondition, "nothing was fitted yet: call fit, or configure data")
+        })
     }
 }
 
@@ -116,7 +118,10 @@ fn inertia(x: &Matrix, clusters: &[usize], k: usize) -> f64 {
         (0..columns).for_each(|column| sums[clusters[row]][column] += x.get((row, column)));
     }
     let off = |row: usize, column: usize| x.get((row, column)) - sums[clusters[row]][column] / sizes[clusters[row]];
-    (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))).map(|(row, column)| off(row, column).powi(2)).sum()
+    (0..rows)
+        .flat_map(|row| (0..columns).map(move |column| (row, column)))
+        .map(|(row, column)| off(row, column).powi(2))
+        .sum()
 }
 
 fn predict(model: &Model, x: &NdArray) -> Result<Vec<usize>, Failure> {
