@@ -23,8 +23,6 @@ from mlports.testing.conformance import check
 from tests.languages import built, configuration, own_tests
 from tests.workers import program, until
 
-pytestmark = pytest.mark.xdist_group("rust")
-
 
 @pytest.fixture(scope="module")
 def folder() -> Path:

@@ -1,6 +1,7 @@
 //! What went wrong, as the caller is told it (SPEC.md 4.4).
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::fmt;
 
 use rmpv::Value;
@@ -81,13 +82,25 @@ impl Failure {
 
     pub(crate) fn raised(kind: &str, message: &str, traceback: String) -> Self {
         let name = kind.rsplit("::").next().unwrap_or(kind);
-        let line = message.lines().collect::<Vec<_>>().join(" ");
         let data = [("type".into(), kind.into()), ("traceback".into(), traceback.into())];
-        Failure::new(Code::Unknown, format!("{name}: {line}")).with_data(Value::Map(data.into()))
+        Failure::new(Code::Unknown, format!("{name}: {message}")).with_data(Value::Map(data.into()))
+    }
+
+    /// The same in few bytes, for where its data cannot be sent.
+    pub(crate) fn without_data(&self) -> Self {
+        let message: String = self.message.chars().take(1000).collect();
+        Failure { code: self.code, message, data: None, retryable: self.retryable }
     }
 
     pub(crate) fn cancelled() -> Self {
         Failure::new(Code::Cancelled, "the caller cancelled the call")
+    }
+}
+
+fn one_line(message: &str) -> Cow<'_, str> {
+    match message.contains('\n') {
+        true => message.lines().collect::<Vec<_>>().join(" ").into(),
+        false => message.into(),
     }
 }
 
@@ -118,7 +131,7 @@ impl Serialize for Failure {
         let count = 2 + usize::from(self.data.is_some()) + usize::from(self.retryable);
         let mut map = serializer.serialize_map(Some(count))?;
         map.serialize_entry("code", self.code.as_str())?;
-        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("message", &one_line(&self.message))?;
         if let Some(data) = &self.data {
             map.serialize_entry("data", data)?;
         }

@@ -87,8 +87,10 @@ impl FrameDecoder {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, there);
         // A length is a claim: the buffer grows with what has come, not with what was announced.
-        if self.buffer.len() < there + READ_SIZE {
-            self.buffer.resize((2 * there).max(there + READ_SIZE), 0);
+        let least = there + READ_SIZE;
+        if self.buffer.len() < least {
+            let whole = if there < 4 { 0 } else { 4 + self.announced() };
+            self.buffer.resize((2 * there).min(whole).max(least), 0);
         }
     }
 }

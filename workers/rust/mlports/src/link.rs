@@ -248,9 +248,7 @@ impl Link {
             self.check_size(out.len() - start)
         });
         if outcome.is_err() {
-            let message: String = failure.message.chars().take(1000).collect();
-            let plain = Failure::new(failure.code, message);
-            let _ = self.output.queue(|out| append_plain(out, &(1, id, plain, ())));
+            let _ = self.output.queue(|out| append_plain(out, &(1, id, failure.without_data(), ())));
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Results {
     pub outcomes: Vec<Result<Range<usize>, Failure>>,
     /// A batch handler failed, not its items.
     pub failed_whole: bool,
-    place: Place,
+    pub place: Place,
 }
 
 impl Results {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::encode::{append_array_len, append_plain, Place};
+use crate::encode::{append, append_array_len, append_plain, Place};
 use crate::failure::{Code, Failure};
 use crate::frame::{FrameDecoder, DEFAULT_MAX_FRAME};
 use crate::hello::{self, Hello};
@@ -351,7 +351,10 @@ fn append_pairs(out: &mut Vec<u8>, results: &Results) -> Result<(), Failure> {
                 out.extend_from_slice(&[0x92, 0xc0]);
                 out.extend_from_slice(&results.bytes[place.clone()]);
             }
-            Err(failure) => append_plain(out, &(failure, ()))?,
+            Err(failure) => {
+                let place = Place { ndarray: results.place.ndarray, depth: 2 };
+                append(out, &(failure, ()), place).or_else(|_| append_plain(out, &(failure.without_data(), ())))?;
+            }
         }
     }
     Ok(())
