@@ -26,6 +26,8 @@ fn wrong_arguments_are_told() {
     assert_eq!(told(read((1,))), "invalid_argument: argument 2: it is missing");
     assert_eq!(told(read((1, 2, 3))), "invalid_argument: 3 arguments were given, and it takes 2");
     assert!(told(read((1, 2.5))).starts_with("invalid_argument: argument 2: invalid type: floating point"));
+    assert_eq!(told(read(("x", 1))), "invalid_argument: argument 1: i64 is needed, not a string");
+    assert_eq!(told(read((vec![1; 20], 1))), "invalid_argument: argument 1: i64 is needed, not a list");
     assert!(read::<((f64, f64), u8)>(((1, 2, 3), 3)).is_err());
 }
 

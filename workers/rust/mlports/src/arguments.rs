@@ -1,5 +1,7 @@
 //! Params on their way in: an array of MessagePack values becomes the tuple that a handler takes.
 
+use rmp::Marker;
+use rmp_serde::decode::Error;
 use rmpv::Value;
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::forward_to_deserialize_any;
@@ -65,9 +67,32 @@ impl Reader<'_> {
             T::deserialize(Missing).map_err(|error| error.to_string())
         } else {
             self.left -= 1;
-            T::deserialize(&mut self.values).map_err(|error| error.to_string())
+            T::deserialize(&mut self.values).map_err(|error| told::<T>(&error))
         };
         value.map_err(|reason| refused(format!("argument {}: {reason}", self.taken)))
+    }
+}
+
+/// What rmp_serde says of a value that is no `T`; where it speaks of bytes, the types instead.
+fn told<T>(error: &Error) -> String {
+    match error {
+        Error::TypeMismatch(marker) => format!("{} is needed, not {}", std::any::type_name::<T>(), kind(*marker)),
+        other => other.to_string(),
+    }
+}
+
+fn kind(marker: Marker) -> &'static str {
+    use Marker::*;
+    match marker {
+        Null | Reserved => "nil",
+        True | False => "a boolean",
+        FixPos(_) | FixNeg(_) | U8 | U16 | U32 | U64 | I8 | I16 | I32 | I64 => "an integer",
+        F32 | F64 => "a float",
+        FixStr(_) | Str8 | Str16 | Str32 => "a string",
+        Bin8 | Bin16 | Bin32 => "bytes",
+        FixArray(_) | Array16 | Array32 => "a list",
+        FixMap(_) | Map16 | Map32 => "a map",
+        FixExt1 | FixExt2 | FixExt4 | FixExt8 | FixExt16 | Ext8 | Ext16 | Ext32 => "an extension value",
     }
 }
 

@@ -50,5 +50,5 @@ pub fn append_array_len(out: &mut Vec<u8>, count: usize) {
 }
 
 fn unsendable(reason: impl std::fmt::Display) -> Failure {
-    Failure::new(Code::Internal, format!("it cannot be sent: {reason}"))
+    Failure::new(Code::Internal, format!("the value cannot be sent: {reason}"))
 }

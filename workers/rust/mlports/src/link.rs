@@ -283,7 +283,8 @@ impl Link {
     pub fn check_size(&self, size: usize) -> Result<(), Failure> {
         let most = self.max_frame.load(Ordering::Relaxed);
         if size > most {
-            let text = format!("it is {size} bytes long, and the orchestrator accepts frames of {most} (max_frame)");
+            let text =
+                format!("the message is {size} bytes long, and the orchestrator accepts frames of {most} (max_frame)");
             return Err(Failure::new(Code::ResourceExhausted, text));
         }
         Ok(())
