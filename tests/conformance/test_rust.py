@@ -20,8 +20,10 @@ from sklearn.metrics import adjusted_rand_score
 import mlports
 from mlports import Orchestrator, ServiceConfig
 from mlports.testing.conformance import check
-from tests.languages import built, configuration, own_tests
+from tests.languages import BUILD_TIME, built, configuration, own_tests
 from tests.workers import program, until
+
+pytestmark = pytest.mark.timeout(BUILD_TIME)  # the first run builds the libraries, and the template's project
 
 
 @pytest.fixture(scope="module")
