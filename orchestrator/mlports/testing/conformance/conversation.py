@@ -174,22 +174,30 @@ class Conversation:
         while self.process.unread() and time.monotonic() < end and not self._ended:
             self._pump(lambda: False, 0.0002)
 
-    def wait_end(self, what: str, timeout: float | None = None) -> int:
-        """The exit status, once the program has ended; what it still sends is read, and must be right."""
+    def wait_end(self, what: str, timeout: float | None = None, not_answering: Call | None = None) -> int:
+        """The exit status, once the program has ended; what it still sends is read, and must be right.
+
+        With `not_answering` an answer to that call is wrong.
+        """
         seconds = self.timeout if timeout is None else timeout
         end = time.monotonic() + seconds
-        self._pump(lambda: self._ended or self.process.status is not None, seconds)
+
+        def answered() -> bool:
+            return not_answering is not None and not_answering.response is not None
+
+        self._pump(lambda: self._ended or self.process.status is not None or answered(), seconds)
+        if not_answering is not None and answered():
+            raise Failed(what, f"an answer: {not_answering.response}")
         self._pump(lambda: self._ended, 0.0)  # a descendant may hold its output open
         status = self.process.wait_status(max(0.1, end - time.monotonic()))
         if status is None:
             raise Failed(what, f"it was still running {seconds:g} s later", late=True)
         return status
 
-    def ends_abnormally(self, why: str) -> None:
-        """Waits for it to end with a status other than 0."""
+    def ends_abnormally(self, why: str, not_answering: Call | None = None) -> None:
+        """Waits for it to end with a status other than 0, and without an answer to that call."""
         what = f"it to end with a status other than 0 after {why}"
-        status = self.wait_end(what)
-        if status == 0:
+        if self.wait_end(what, not_answering=not_answering) == 0:
             raise Failed(what, "status 0")
 
     def ends_normally(self, why: str) -> None:

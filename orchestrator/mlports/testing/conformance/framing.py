@@ -89,8 +89,8 @@ def frame_of_1_mib(trial: Trial) -> None:
 def longest_frame(trial: Trial) -> None:
     talk = trial.start(max_frame=MIB)
     assert talk.peer is not None
-    # Some accept what they are told the orchestrator accepts; for others 16 MiB must do.
-    length = min(talk.peer.max_frame, 16 * MIB)
+    # Some accept what they are told the orchestrator accepts; for others 4 MiB must do.
+    length = min(talk.peer.max_frame, 4 * MIB)
     call = talk.new_call(UNKNOWN_METHOD)
     room = length - len(encoded(Request(call.id, UNKNOWN_METHOD, [bytes(100_000)]))) + 4 + 100_000
     frame = encoded(Request(call.id, UNKNOWN_METHOD, [bytes(max(0, room))]))

@@ -15,14 +15,16 @@ _BUSY = 0.4  # seconds that a handler is kept at work
 
 def _give(talk: Conversation, call: Call, items: Iterator[int]) -> None:
     """Gives the items as credit for them comes, then the end."""
-    given = 0
-    for item in items:
-        talk.wait(lambda: call.input_credit > given or call.response is not None, f"$/input_credit for {call}")  # noqa: B023
+    for given, item in enumerate(items):
+        _wait_for_credit(talk, call, given)
         if call.response is not None:
             return
         talk.notify("$/input", call.id, item)
-        given += 1
     talk.notify("$/input_end", call.id)
+
+
+def _wait_for_credit(talk: Conversation, call: Call, given: int) -> None:
+    talk.wait(lambda: call.input_credit > given or call.response is not None, f"$/input_credit for {call}")
 
 
 def _total(talk: Conversation, count: int) -> None:

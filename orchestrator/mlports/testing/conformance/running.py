@@ -25,6 +25,7 @@ START_TIMEOUT = 15.0
 """Seconds that the answer to `$/hello` may take."""
 
 _AT_ONCE = 4  # most rows wait most of the time
+_ROWS_EACH = 8  # rows for which another process is worth its start
 _MOST_LATE = 8  # rows without an answer in time, after which no more are tried
 
 
@@ -56,13 +57,13 @@ def check(
     subject = Subject(command, Path.cwd() if cwd is None else Path(cwd).absolute(), timeout, start_timeout)
     try:
         try:
-            subject.meet()
+            first = subject.meet()
         except NoHandshake as error:
             seconds = time.monotonic() - began
             return Report(command, "", level or "bare", level is not None, bool(only), (), str(error), seconds)
         asked = level or subject.claimed_level
         rows = [row for row in chosen if _applies(row, asked, subject)]
-        results = Run(subject, on_result).all(rows)
+        results = Run(subject, first, on_result).all(rows)
         seconds = time.monotonic() - began
         return Report(command, subject.name, asked, level is not None, bool(only), results, seconds=seconds)
     finally:
@@ -72,22 +73,24 @@ def check(
 class Run:
     """The rows of one check at work; each thread keeps a conversation that its rows share."""
 
-    def __init__(self, subject: Subject, on_result: Callable[[Result], None] | None = None) -> None:
+    def __init__(
+        self, subject: Subject, first: Conversation, on_result: Callable[[Result], None] | None = None
+    ) -> None:
         self._subject = subject
         self._on_result = on_result
         self._own = threading.local()
-        self._shared: list[list[Conversation]] = []
+        self._unused = [first]
         self._late = 0
 
     def all(self, rows: Sequence[Row]) -> list[Result]:
         """Every row's result, in order."""
-        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mlports-check")
+        at_once = min(_AT_ONCE, 1 + len(rows) // _ROWS_EACH)
+        pool = ThreadPoolExecutor(at_once, thread_name_prefix="mlports-check")
         try:
             return list(pool.map(self.one, rows))
         finally:
-            self._subject.close_all()  # what still waits is woken by that
+            self._subject.kill_all()  # what still waits is woken by that
             pool.shutdown(wait=True, cancel_futures=True)
-            self.close()
 
     def one(self, row: Row) -> Result:
         """One row's result."""
@@ -95,12 +98,6 @@ class Run:
         if self._on_result is not None:
             self._on_result(result)
         return result
-
-    def close(self) -> None:
-        """Ends the conversations that rows shared."""
-        for shared in self._shared:
-            while shared:
-                self._subject.close(shared.pop())
 
     def _tried(self, row: Row) -> Result:
         subject = self._subject
@@ -119,6 +116,7 @@ class Run:
         good = False
         try:
             row.check(trial)
+            trial.settle()
             good = True
             return Result(row, Outcome.PASSED, seconds=time.monotonic() - began)
         except NotTried as reason:
@@ -141,8 +139,8 @@ class Run:
 
     def _conversation(self) -> list[Conversation]:
         if not hasattr(self._own, "shared"):
-            self._own.shared = []
-            self._shared.append(self._own.shared)
+            # The conversation of the first handshake is as good as a new one.
+            self._own.shared, self._unused = self._unused, []
         shared: list[Conversation] = self._own.shared
         return shared
 

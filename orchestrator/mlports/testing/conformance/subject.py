@@ -93,7 +93,7 @@ class Subject:
         with self._lock:
             self._processes.discard(talk.process)
 
-    def close_all(self) -> None:
+    def kill_all(self) -> None:
         """Kills everything that still runs; nothing can be started afterwards."""
         with self._lock:
             self._closed = True
@@ -101,7 +101,15 @@ class Subject:
         for process in left:
             process.kill()
 
-    def meet(self) -> None:
+    def close_all(self) -> None:
+        """The same, and collects it: when no other thread uses it any more."""
+        self.kill_all()
+        with self._lock:
+            left, self._processes = self._processes, set()
+        for process in left:
+            process.close()
+
+    def meet(self) -> Conversation:
         """The first handshake, by which `claims` and `methods` are known. Raises `NoHandshake`, which tells why not."""
         from mlports.testing.conformance.story import why_no_handshake
 
@@ -112,10 +120,12 @@ class Subject:
             self.claims = talk.peer
             known = talk.peer.methods
             self.methods = frozenset(known) if known is not None else self._find_methods(talk)
+            talk.give_back()
+            return talk
         except Failed as failed:
-            raise NoHandshake(why_no_handshake(talk, failed, self.start_timeout)) from None
-        finally:
+            story = why_no_handshake(talk, failed, self.start_timeout)
             self.close(talk)
+            raise NoHandshake(story) from None
 
     @property
     def claimed_level(self) -> Level:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlports.testing.conformance.conversation import Conversation
+from mlports.testing.conformance.conversation import UNKNOWN_METHOD, Conversation
 from mlports.testing.conformance.failures import NotTried
 from mlports.testing.conformance.subject import FEATURES, Subject, hello
 from mlports.testing.conformance.transcript import Piece
@@ -79,6 +79,11 @@ class Trial:
     def last_words(self) -> str:
         """The end of standard error in the row's last conversation."""
         return self._used[-1][0].stderr() if self._used else ""
+
+    def settle(self) -> None:
+        """Has the shared conversation, if it was used, bring all that it still holds of this row."""
+        if any(talk in self._shared for talk, _ in self._used):
+            self._shared[0].error(self._shared[0].request(UNKNOWN_METHOD))
 
     def close(self, good: bool) -> None:
         """Ends what the row began; with `good` the shared conversation stays."""

@@ -21,7 +21,11 @@ def _violates(trial: Trial, data: bytes, what: str) -> None:
 
 
 def _says(trial: Trial, message: list[Any], what: str) -> None:
-    _violates(trial, packed(message), what)
+    talk = trial.start()
+    talk.expect_probe(talk.probe(trial.has("echo")))
+    call = talk.new_call(str(message[2]), id=message[1]) if message[0] == 0 and message[1] >= 0 else None
+    talk.send_bytes(packed(message), repr(message))
+    talk.ends_abnormally(what, call)
 
 
 @row("a frame of length 0 ends it", section="2.1", level="standard")

@@ -1,0 +1,51 @@
+"""The kit sees each mistake, and only that: what proves a kit is not what passes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlports.testing.conformance import Report, check
+from tests.conformance.mutants import CAUGHT_BY
+
+HERE = Path(__file__).resolve().parent
+OTHERS = ["lone-request", "unknown-method", "failing-casts"]
+"""What a worker with a mistake elsewhere does right."""
+
+MANY = {
+    # These cannot be made without others noticing.
+    "forgets-what-is-behind-the-first-frame",
+    "answers-when-the-next-request-comes",
+    "answers-unknown-casts",
+}
+
+
+def checked(name: str, only: list[str]) -> Report:
+    command = [sys.executable, str(HERE / "mutants.py"), name]
+    # The timeout is for what never comes, and is waited for in full: a mutant that is slow would be a wrong result.
+    return check(command, level="standard", only=only, timeout=1.5)
+
+
+@pytest.mark.parametrize("name", CAUGHT_BY)
+def test_a_mistake_is_caught_by_its_own_check(name: str) -> None:
+    row = CAUGHT_BY[name]
+    report = checked(name, [row, *(OTHERS if name not in MANY else [])])
+    failed = {result.row.name for result in report.results if result.outcome in ("failed", "lacking")}
+    assert not report.trouble, report.trouble
+    assert failed == {row}, str(report)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", [name for name in CAUGHT_BY if name not in MANY])
+def test_a_mistake_is_caught_by_its_own_check_alone(name: str) -> None:
+    report = checked(name, [])
+    failed = {result.row.name for result in report.results if result.outcome == "failed"}
+    assert failed <= {CAUGHT_BY[name]}, str(report)
+
+
+def test_no_mistake_no_failure() -> None:
+    report = check([sys.executable, str(HERE / "right.py")], level="standard")
+    assert report.passed, str(report)
+    assert report.level == "standard"
