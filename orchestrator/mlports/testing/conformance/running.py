@@ -62,7 +62,7 @@ def check(
             seconds = time.monotonic() - began
             return Report(command, "", level or "bare", level is not None, bool(only), (), str(error), seconds)
         asked = level or subject.claimed_level
-        rows = [row for row in chosen if _applies(row, asked, subject)]
+        rows = [row for row in chosen if applies(row, asked, subject)]
         results = Run(subject, first, on_result).all(rows)
         seconds = time.monotonic() - began
         return Report(command, subject.name, asked, level is not None, bool(only), results, seconds=seconds)
@@ -76,7 +76,7 @@ class Run:
     def __init__(
         self, subject: Subject, first: Conversation, on_result: Callable[[Result], None] | None = None
     ) -> None:
-        self._subject = subject
+        self.subject = subject
         self._on_result = on_result
         self._own = threading.local()
         self._unused = [first]
@@ -89,7 +89,7 @@ class Run:
         try:
             return list(pool.map(self.one, rows))
         finally:
-            self._subject.kill_all()  # what still waits is woken by that
+            self.subject.kill_all()  # what still waits is woken by that
             pool.shutdown(wait=True, cancel_futures=True)
 
     def one(self, row: Row) -> Result:
@@ -100,7 +100,7 @@ class Run:
         return result
 
     def _tried(self, row: Row) -> Result:
-        subject = self._subject
+        subject = self.subject
         if row.feature is not None and row.feature not in subject.claims.features:
             return Result(row, Outcome.NOT_TRIED, f"does not claim {row.feature}")
         missing = [method for method in row.needs if method not in subject.methods]
@@ -153,6 +153,7 @@ def _chosen(only: Sequence[str]) -> list[Row]:
     return [row for row in rows if not only or any(fnmatchcase(row.name, pattern) for pattern in only)]
 
 
-def _applies(row: Row, asked: Level, subject: Subject) -> bool:
+def applies(row: Row, asked: Level, subject: Subject) -> bool:
+    """Whether a row is tried at this level: those of it, of the ones below, and of what the worker claims besides."""
     claimed = row.feature is not None and row.feature in subject.claims.features
     return rank(row.level) <= rank(asked) or (claimed and rank(asked) > rank("bare"))

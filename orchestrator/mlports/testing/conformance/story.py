@@ -24,6 +24,11 @@ def why_no_handshake(talk: Conversation, failed: Failed, start_timeout: float) -
 
 def _what(talk: Conversation, failed: Failed, start_timeout: float) -> str:
     told = failed.came
+    if talk.greeted:
+        return (
+            f"It answered $/hello with an error, as a bare worker does, and then not as it must: expected "
+            f"{failed.expected}; came {told} (SPEC.md {failed.section or '5.5, 6.1'})."
+        )
     if "'$/hello'" in told and "a request" not in told:
         return "It sent our $/hello back, as cat does: it does not speak the protocol (SPEC.md 5, Appendix B)."
     if told.startswith("StdoutPolluted"):

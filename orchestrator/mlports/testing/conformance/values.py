@@ -148,7 +148,7 @@ def order_of_maps(trial: Trial) -> None:
         raise Failed(f"keys in the order {list(sent)}", str(list(came)))
 
 
-@row("timestamps", section="3.8", level="bare", needs=("echo",))
+@row("timestamps stay the same moments", section="3.8", level="bare", needs=("echo",))
 def timestamps(trial: Trial) -> None:
     _echoes(trial.talk(), _vectors("timestamp-"))
 
