@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def check(
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="-- COMMAND...", help="The worker, as in a service's `command`.")
+        list[str] | None, typer.Argument(metavar="COMMAND...", help="The worker, as in a service's `command`.")
     ] = None,
     level: Annotated[
         str | None,

@@ -22,7 +22,7 @@ EXPLAINED = """\
 \b
 Exit status:
   0    it worked
-  1    the call or program failed
+  1    the call or program failed; a worker did not pass its check
   2    wrong usage, or a wrong configuration
   3    no orchestrator is running there, or it cannot be reached
   4    timed out
