@@ -143,7 +143,7 @@ class Report:
             yield f"{command}: nothing could be checked."
             yield self.trouble
             return
-        yield f"{command}: {self.subject}, level {self.asked}, {len(self.results)} checks in {self.seconds:.1f} s"
+        yield f"{command}: {self.subject}, level {self.asked}, {_checks(len(self.results))} in {self.seconds:.1f} s"
         topic = ""
         for result in self.results:
             if result.row.topic != topic:
@@ -167,7 +167,7 @@ class Report:
         if rank(tried) > rank(sure):
             names = ", ".join(sorted({result.why.removeprefix("has no method ") for result in self.untried}))
             yield (
-                f"Level: {tried}, with the reservation that {len(self.untried)} checks could not be tried: "
+                f"Level: {tried}, with the reservation that {_checks(len(self.untried))} could not be tried: "
                 f"the worker has no method {names}."
             )
         else:
@@ -200,6 +200,10 @@ def story(result: Result) -> Iterator[str]:
     said = [line for line in result.stderr.splitlines() if line.strip()][-4:]
     for line in said:
         yield f"  stderr    {line[:200]}"
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
 
 
 def _line(result: Result) -> str:
