@@ -94,9 +94,11 @@ def test_pytest_runs_a_test_for_each_row(tmp_path: Path) -> None:
         *("--pyargs", "mlports.testing.conformance", "-k", "floats or lone", "--worker"),
     ]
 
+    alone = {**ENVIRONMENT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the plugins of these tests take long to load
+
     def run(worker: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, worker], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False
+            [*command, worker], cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=50, check=False
         )
 
     done = run(f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'bare.py'))}")

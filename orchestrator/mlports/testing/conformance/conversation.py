@@ -240,10 +240,6 @@ class Conversation:
         lines = [line for line in self.stderr().splitlines() if line.strip()]
         return f"{told}; on stderr: {shortened(lines[-1])}" if lines else f"{told}; nothing on stderr"
 
-    def check(self) -> None:
-        """Sees that nothing wrong has come, with what is there already."""
-        self._pump(lambda: False, 0)
-
     def forget_answered(self) -> None:
         """Lets go of what has been answered, all but the ids."""
         answered = [number for number, call in self._calls.items() if call.response is not None]
