@@ -70,6 +70,10 @@ class ScriptTimedOut(ScriptFailed, TimeoutError):
     """A one-shot program took longer than it was given, and was killed."""
 
 
+class RecordingError(MlportsError):
+    """A file that cannot be replayed: it is no recording, or of another version, or not of this program."""
+
+
 class RemoteTraceback(Exception):
     """The traceback of an exception in a worker, shown as the cause of the error that the caller sees."""
 

@@ -19,8 +19,8 @@ class EventLog:
 
     An event is a dict of plain values with `time` (seconds since the epoch), `event` (what happened: "starting",
     "ready", "died", "restarting", "promoted", "recycling", "gave_up", "stopping", "stopped", "log", "progress",
-    "retried", "guard_restarted", "guard_lost") and, where it is about one, `service` and `replica`, or `program`, or
-    `supervisor`.
+    "retried", "recorded", "guard_restarted", "guard_lost") and, where it is about one, `service` and `replica`, or
+    `program`, or `supervisor`.
     """
 
     def __init__(self) -> None:

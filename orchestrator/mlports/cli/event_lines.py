@@ -64,7 +64,8 @@ def _verdict(verdict: dict[str, Any], text: str) -> str:
         return text
     lost = len(verdict["in_flight"])
     in_flight = f", with {lost} {'request' if lost == 1 else 'requests'} in flight" if lost else ""
-    return f"{verdict['detail']} after {verdict['uptime']:.1f} s{in_flight} (pid {verdict['pid']})"
+    kept = f"; recorded in {verdict['recording']}" if verdict.get("recording") else ""
+    return f"{verdict['detail']} after {verdict['uptime']:.1f} s{in_flight} (pid {verdict['pid']}){kept}"
 
 
 def _fields(items: Iterable[tuple[str, Any]]) -> str:

@@ -123,6 +123,33 @@ class HeartbeatConfig(Table):
         return self
 
 
+class RecordConfig(Table):
+    """A table `record`: what is kept of a worker's last messages, to be written to a file when it has died.
+
+    when: "on-crash" for deaths that are not normal, "always" for stops too. frames, bytes: at most so many of the last,
+    1 to 1000000, and so much of them, 1 KiB to 1 GiB. keep: so many files of the service are kept, 1 to 1000. redact:
+    whether values are replaced by stand-ins; or those of which methods, as "METHOD" or "METHOD.KEY".
+    """
+
+    when: Literal["on-crash", "always"] = "on-crash"
+    frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    bytes: Annotated[int, PlainValidator(values.recording_size)] = 16 * 2**20
+    keep: Annotated[int, Field(ge=1, le=1000)] = 10
+    redact: bool | Annotated[list[str], BeforeValidator(values.array), AfterValidator(values.redactions)] = False
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            when: Literal["on-crash", "always"] = "on-crash",
+            frames: int = 1000,
+            bytes: int | str = 16 * 2**20,
+            keep: int = 10,
+            redact: bool | list[str] | tuple[str, ...] = False,
+        ) -> None: ...
+
+
 class WarmUpConfig(Table):
     """A call that a worker has to answer before it is up: one table of the array `warm_up`."""
 
@@ -203,8 +230,9 @@ class ServiceConfig(Table):
     answer before it is. heartbeat: None for none. grace: how long a worker may go on with a call that was cancelled or
     is past its time, before it is killed as hung; None, or "infinity", for ever. memory_limit, max_requests, max_age: a
     worker that is larger, has answered more or is older is replaced; None for no limit. preload: modules that a
-    template process imports once, to fork the workers; for Python programs only. transport: "inline" runs a Python
-    worker's handlers within the orchestrator, which leaves some of the keys without a meaning; they are refused.
+    template process imports once, to fork the workers; for Python programs only. record: what is kept of the last
+    messages; "on-crash" and "always" stand for a table with this `when`; None for nothing. transport: "inline" runs a
+    Python worker's handlers within the orchestrator, which leaves some of the keys without a meaning; they are refused.
 
     route: which replica gets a call. key: with "hash", the place of the argument, from 0, that decides it. weights: a
     number for each replica, how much of the calls it gets; 0, or 0.001 to 1000000. shadow: a service that is sent the
@@ -239,6 +267,7 @@ class ServiceConfig(Table):
     preload: Annotated[list[str], BeforeValidator(values.array), AfterValidator(values.modules)] = Field(
         default_factory=list
     )
+    record: Annotated[RecordConfig, BeforeValidator(values.record)] | None = None
     transport: Transport = "stdio"
     route: Route = "least_loaded"
     key: _Count | None = None
@@ -279,6 +308,7 @@ class ServiceConfig(Table):
             max_requests: int | None = None,
             max_age: float | str | None = None,
             preload: list[str] | tuple[str, ...] = ...,
+            record: RecordConfig | Literal["on-crash", "always"] | None = None,
             transport: Transport = "stdio",
             route: Route = "least_loaded",
             key: int | None = None,

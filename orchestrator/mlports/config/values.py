@@ -170,6 +170,14 @@ def _memory_size(value: object) -> int:
     return _whole(number, value)
 
 
+def recording_size(value: object) -> int:
+    """One that a recording may have."""
+    number = _number(value, _BYTES, _SIZE, "a size", _WRITE_SIZE)
+    if not 2**10 <= number <= 2**30:
+        raise wrong(f"must be from 1KiB to 1GiB, not {shown(value)}", 'write "16MiB"')
+    return _whole(number, value)
+
+
 def _whole(number: Any, value: object) -> int:
     if number != int(number):
         raise wrong(f"must be a whole number of bytes, not {shown(value)}", _WRITE_SIZE)
@@ -215,6 +223,7 @@ _NOT_INLINE = {
     "max_frame": ("limits nothing where there are no frames", "remove it"),
     "cwd": ("cannot be a thread's own: it is the orchestrator's", "remove it, and name the script from this folder"),
     "env": ("cannot be a thread's own: it is the orchestrator's", "hand it over in config"),
+    "record": ("would keep nothing: there are no frames, and a crash ends the orchestrator too", "remove it"),
 }
 """Keys that mean nothing with the transport "inline"."""
 
@@ -321,6 +330,25 @@ def method(name: str) -> str:
     if name.startswith("$/"):
         raise wrong(f"{shown(name)} is the protocol's own", 'write a method of the worker: "predict"')
     return name
+
+
+def record(value: object) -> object:
+    """A table for a word that stands for one; what is neither is left for the next check."""
+    if isinstance(value, str):
+        if value not in ("on-crash", "always"):
+            raise wrong(f'must be "on-crash", "always" or a table, not {shown(value)}', 'write "on-crash"')
+        return {"when": value}
+    return value
+
+
+def redactions(rules: list[str]) -> list[str]:
+    """Methods, or keys of what they take and give."""
+    for index, rule in enumerate(rules):
+        name, dot, key = rule.partition(".")
+        if not name or (dot and not key) or name.startswith("$/"):
+            fix = 'write a method, "login", or a method and a key, "login.password"; "*" is any method'
+            raise wrong(f"{shown(rule)} names nothing that could be redacted", fix, index)
+    return rules
 
 
 # --- Names

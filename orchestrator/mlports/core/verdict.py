@@ -30,7 +30,8 @@ class Verdict:
     `status` is its exit status, or minus the signal that ended it, as `subprocess` has it; None when it never ran.
     `uptime` is in seconds, `in_flight` the ids of the requests it took along, `stderr` its last lines. `stacks` are the
     lines of its threads' stacks, taken before it was killed. `peak_memory` is the most that it had resident, in bytes,
-    without the processes that it started. `time` is when it was found dead, in seconds since the epoch.
+    without the processes that it started. `time` is when it was found dead, in seconds since the epoch. `recording` is
+    the file of its last frames, where the service has `record`.
     """
 
     service: str
@@ -48,6 +49,7 @@ class Verdict:
     stacks: tuple[str, ...] = ()
     peak_memory: int | None = None
     time: float = 0.0
+    recording: str | None = None
 
     @property
     def normal(self) -> bool:
@@ -70,7 +72,8 @@ class Verdict:
         when = f" after {self.uptime:.1f} s" if self.pid is not None else ""
         lost = f", with {len(self.in_flight)} requests in flight" if self.in_flight else ""
         said = "".join(f"\n  | {line}" for line in self.stderr[-8:])
-        text = f"{who} {self.detail}{when}{lost}" + (f"; its last words on stderr:{said}" if said else "")
+        kept = f"; recorded in {self.recording}" if self.recording else ""
+        text = f"{who} {self.detail}{when}{lost}{kept}" + (f"; its last words on stderr:{said}" if said else "")
         at = "".join(f"\n  | {line}" for line in innermost(self.stacks))
         return text + (f"\n  where its threads were, innermost first:{at}" if at else "")
 
@@ -93,6 +96,7 @@ class Verdict:
             "stacks": list(self.stacks),
             "peak_memory": self.peak_memory,
             "time": round(self.time, 3),
+            "recording": self.recording,
         }
 
     @classmethod

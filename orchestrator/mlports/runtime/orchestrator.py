@@ -29,6 +29,7 @@ from mlports_protocol import MethodInfo
 
 if TYPE_CHECKING:
     from mlports.config import Config, ServiceConfig
+    from mlports.runtime.recording import Recordings
 
 
 class _Configured:
@@ -69,6 +70,7 @@ class Orchestrator:
         self._quarantine = Quarantine()
         self._templates = Templates(self._events, self._guard)
         self._segments = SegmentPool() if SegmentPool.is_possible() else None
+        self._recordings: Recordings | None = None
         self._services: dict[str, Service] = {}
         self._tree: SupervisionTree | None = None
         self._calls_of_workers: CallsOfWorkers | None = None
@@ -124,10 +126,13 @@ class Orchestrator:
         # One more of each service, because one that is recycled has two processes for a moment.
         allow_processes(sum(s.replicas + s.standby + 1 for s in config.service.values()) + len(config.program))
         calls = self._calls_of_workers = CallsOfWorkers(self._call_for_worker, self._services)
+        if any(service.record is not None for service in config.service.values()):
+            from mlports.runtime.recording import Recordings
+
+            self._recordings = Recordings(self.state_dir / "recordings", self._events)
+        shared = (calls, self._quarantine, self._guard, memory, self._segments, self._recordings)
         for name, service in config.service.items():
-            self._services[name] = Service(
-                name, service, directory, self._events, calls, self._quarantine, self._guard, memory, self._segments
-            )
+            self._services[name] = Service(name, service, directory, self._events, *shared)
             self._services[name].preload(self._templates)
         for name, service in config.service.items():
             # A shadow is left out where only some of the services are run.
@@ -148,6 +153,8 @@ class Orchestrator:
                 if self._tree is not None:
                     await self._tree.stop(reason)
             finally:
+                if self._recordings is not None:
+                    await self._recordings.close()
                 if self._calls_of_workers is not None:
                     self._calls_of_workers.close()
                 if self._segments is not None:

@@ -14,6 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from mlports_protocol import Progressed
 
 if TYPE_CHECKING:
     from mlports.config import ServiceConfig, ShadowConfig
+    from mlports.runtime.recording import Recordings
     from mlports.runtime.replica import Replica
 
 _LINES_A_SECOND = 1000  # of a worker's stderr that become events
@@ -55,11 +57,15 @@ class Service:
         guard: Guard,
         memory: MemoryWatcher,
         segments: SegmentPool | None = None,
+        recordings: Recordings | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self.memory = memory
-        self._segments = segments if config.shared_memory and config.transport != "inline" else None
+        # What is in shared memory is gone when a recording is replayed.
+        shares = config.shared_memory and config.transport != "inline" and config.record is None
+        self._segments = segments if shares else None
+        self._recordings = recordings
         self.dispatcher = Dispatcher(name, config, quarantine, events)
         self.replicas: dict[int, Replica] = {}  # every life there is
         self._restarts: dict[int, int] = {}  # of each replica that was ever started
@@ -142,10 +148,15 @@ class Service:
             self._limit_memory(port, config.memory_limit)
         return port
 
-    def _port_kind(self) -> type[Port]:
+    def _port_kind(self) -> Callable[..., Port]:
+        # What only some services need is not loaded for the others.
+        if self.config.record is not None:
+            from mlports.runtime.recording import RecordedPort
+
+            return partial(RecordedPort, self.config.record)
         if self.config.transport != "inline":
             return Port
-        from mlports.runtime.inline import InlinePort  # the worker's side of it is not for those who do without
+        from mlports.runtime.inline import InlinePort
 
         return InlinePort
 
@@ -241,6 +252,8 @@ class Service:
                 verdict = dataclasses.replace(verdict, cause="memory_limit", detail=told)
             group.kill()
             group.remove()
+        if self._recordings is not None:
+            verdict = self._recordings.of(port, verdict)
         if replica in self._standby and port is replica.port:
             self._standby.remove(replica)
         self._events.emit(
