@@ -27,7 +27,7 @@ PARTS = frozenset(
     f"mlports.{part}"
     for part in (
         *("core", "runtime", "flow", "ml", "gateway", "cluster", "cli", "testing"),
-        *("config", "control", "errors", "telemetry", "toml_lines", "tree"),
+        *("config", "control", "errors", "replay", "telemetry", "toml_lines", "tree"),
     )
 )
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
@@ -84,12 +84,13 @@ RULES: Mapping[str, Rule] = {
     "mlports.runtime.inline": _rule(
         "mlports_protocol mlports.core mlports.errors mlports.runtime mlports_worker.inline"
     ),
+    "mlports.replay": _rule("mlports_protocol mlports.core mlports.errors mlports.runtime"),
     "mlports.flow": _rule("mlports"),
     "mlports.ml": _rule("mlports"),
     "mlports.cluster": _rule("mlports"),
     "mlports.gateway": _rule("mlports mlports.config mlports.errors"),
     # The conformance kit is public API too, and `mlports check` runs it.
-    "mlports.cli": _rule("mlports mlports.config mlports.control mlports.errors mlports.testing"),
+    "mlports.cli": _rule("mlports mlports.config mlports.control mlports.errors mlports.replay mlports.testing"),
     "mlports.__main__": _rule("mlports.cli"),
     # The public API's own modules: they put the layers together, and know nothing of what is built on them.
     "mlports": _rule(

@@ -15,6 +15,7 @@ from mlports.cli.exit_codes import EXPLAINED
 from mlports.cli.init import init
 from mlports.cli.port import port
 from mlports.cli.release import release
+from mlports.cli.replay import replay
 from mlports.cli.run import run
 from mlports.cli.script import script
 from mlports.cli.simulate import simulate
@@ -72,3 +73,4 @@ app.command(cls=Command, short_help="Run a program of any language once.", conte
 app.command(cls=Command, short_help="Run the services for a program that opens this as a port.")(port)
 app.command(cls=Command, short_help="Check a worker, in any language, against the protocol.")(check)
 app.command(cls=Command, short_help="Play a supervision tree in virtual time.")(simulate)
+app.command(cls=Command, short_help="Play a recorded crash again.")(replay)

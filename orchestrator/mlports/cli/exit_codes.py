@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     NO_ORCHESTRATOR = 3
     TIMED_OUT = 4
     UNAVAILABLE = 5
+    NO_CRASH = 6
+    DIFFERS = 7
     SCRIPT_TIMED_OUT = 124
     INTERRUPTED = 130
 
@@ -27,6 +29,8 @@ Exit status:
   3    no orchestrator is running there, or it cannot be reached
   4    timed out
   5    unavailable: overloaded, down or crashed
+  6    `replay`: the worker did not crash
+  7    `replay`: it ended in another way than recorded, or in order but with other answers
   130  interrupted
 `script` has the program's own status; 128 + n when signal n ended it, 124 when it took too long.
 """
@@ -45,7 +49,7 @@ def exit_code(error: Exception) -> ExitCode:
 
     if isinstance(error, errors.CallError):
         return _BY_CODE.get(error.code, ExitCode.FAILED)
-    if isinstance(error, errors.ConfigError):
+    if isinstance(error, errors.ConfigError | errors.RecordingError):
         return ExitCode.USAGE
     if isinstance(error, errors.ControlError | errors.NotRunning):
         return ExitCode.NO_ORCHESTRATOR

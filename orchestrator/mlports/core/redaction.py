@@ -54,6 +54,10 @@ class Redaction:
             return b""
         return packed
 
+    def covers(self, method: str) -> bool:
+        """Whether anything in this method's values may be a stand-in."""
+        return self._keys(method) != frozenset()
+
     def _request(self, direction: int, message: list[Any]) -> None:
         method = str(as_text(message[2]))
         self._asked[direction][message[1]] = method

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlports.runtime.port_owner import Running
 
 _HEAD = 4096  # bytes that are kept of a frame which is longer than a whole recording may be
+_DOTS = 4  # in a recording's name
 _HEADER = 4  # bytes of a frame's length, which what is sent has before it
 _SAID = ("cause", "name", "status", "ready", "uptime", "restarts", "in_flight", "time")  # of a verdict, nothing quoted
 
@@ -241,8 +242,9 @@ def _write_whole(path: Path, header: dict[str, Any], frames: list[RecordedFrame]
 
 
 def _take_away(directory: Path, service: str, keep: int) -> None:
-    """Leaves the newest `keep` recordings of a service."""
-    found = sorted(directory.glob(f"{service}.*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+    """Leaves the newest `keep` recordings of a service, and what others have made of them."""
+    ours = [path for path in directory.glob(f"{service}.*{SUFFIX}") if path.name.count(".") == _DOTS]
+    found = sorted(ours, key=lambda path: path.stat().st_mtime_ns)
     for path in found[:-keep]:
         with suppress(FileNotFoundError):
             path.unlink()
