@@ -127,6 +127,7 @@ def test_it_travels_as_json() -> None:
         "stacks": ["Thread 0x1:", "  ..."],
         "peak_memory": 123_456_789,
         "time": 1_800_000_000.123,
+        "recording": None,
     }
     back = Verdict.from_dict(record)
     assert back.as_dict() == record

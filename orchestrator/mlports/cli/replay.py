@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -15,10 +15,14 @@ from mlports.cli.exit_codes import ExitCode
 from mlports.cli.output import coloured, harmless, is_terminal, put, say, styled
 
 if TYPE_CHECKING:
-    from mlports.core.recording import Recording
-    from mlports.replay import Outcome, Pace, Script
+    from mlports import Verdict
+    from mlports.replay import Pace, Recording, Report, Script
+
+_T = TypeVar("_T")
 
 _SHOWN_DEVIATIONS = 20
+_CODES = {"same": ExitCode.OK, "no_crash": ExitCode.NO_CRASH, "differs": ExitCode.DIFFERS}
+_WORDS = {"same": ("the same end", "green"), "no_crash": ("no crash", "yellow"), "differs": ("it differs", "red")}
 
 
 def replay(
@@ -136,80 +140,49 @@ def _ended(verdict: dict[str, Any]) -> str:
 def _play(
     script: Script, command: list[str], pace: Pace, transport: str, tolerance: float, force: bool, as_json: bool
 ) -> int:
-    from mlports.replay import deviations, feed, misfit
-    from mlports_protocol import Response
+    from mlports.replay import play
 
-    notes: list[str] = []
-    if script.lost:
-        notes.append(f"{script.lost} frames to the worker are missing: they were too long to be kept, or redacted")
-
-    def on_greeting(greeting: Response) -> str | None:
-        found = misfit(script, greeting)
-        notes.extend(found.notes)
-        if found.missing and not force:
-            return f"this worker lacks {', '.join(found.missing)}, which the recording uses"
-        notes.extend(f"this worker lacks {each}" for each in found.missing)
-        return None
-
-    outcome = _run(
-        feed(script, command, pace=pace, transport=transport, on_line=_echo(as_json), on_greeting=on_greeting)
+    echo = None if as_json else _echo
+    report = _run(
+        play(
+            script,
+            command,
+            pace=pace,
+            transport=transport,
+            tolerance=tolerance,
+            force=force,
+            on_line=echo or (lambda _: None),
+        )
     )
-    if outcome.refused is not None:
-        raise WrongUsage(f"{outcome.refused}. Play it to another program, or all the same with --force")
-    notes += [f"no answer was recorded to its call of {method}" for method in outcome.unheard]
-    found = deviations(script, outcome, tolerance)
-    code = _judge(script, outcome, bool(found))
-    report = {
-        "recorded": dict(script.recording.header["verdict"]),
-        "verdict": outcome.verdict.as_dict() if outcome.verdict is not None else None,
-        "end": {ExitCode.OK: "same", ExitCode.NO_CRASH: "no_crash"}.get(code, "differs"),
-        "written": outcome.written,
-        "answered": len(outcome.answers),
-        "differences": [each._asdict() for each in found],
-        "notes": notes,
-        "seconds": round(outcome.seconds, 3),
-    }
     if as_json:
         from mlports.cli.values import write
 
-        put(write(report))
+        put(write(report.as_dict()))
     else:
-        _tell(report, outcome)
-    return code
+        _tell(report)
+    return _CODES[report.end]
 
 
-def _judge(script: Script, outcome: Outcome, differs: bool) -> ExitCode:
-    """Of a crash, its kind alone counts; of a worker that ended in order, its answers do."""
-    from mlports.replay import is_same_end, kind_of
-
-    recorded, now = kind_of(dict(script.recording.header["verdict"])), kind_of(outcome.verdict)
-    if not is_same_end(recorded, now):
-        return ExitCode.NO_CRASH if now == ("end", None) else ExitCode.DIFFERS
-    return ExitCode.DIFFERS if differs and now == ("end", None) else ExitCode.OK
-
-
-def _tell(report: dict[str, Any], outcome: Outcome) -> None:
-    colour = coloured(sys.stdout)
-    for note in report["notes"]:
+def _tell(report: Report) -> None:
+    for note in report.notes:
         say(f"note: {harmless(note)}")
-    differences = report["differences"]
-    for each in differences[:_SHOWN_DEVIATIONS]:
-        place = harmless(f"request {each['id']}, {each['method']}, {each['place']}")
-        put(f"{place}: recorded {harmless(each['recorded'])}, now {harmless(each['now'])}")
-    if len(differences) > _SHOWN_DEVIATIONS:
-        put(f"and {len(differences) - _SHOWN_DEVIATIONS} more answers that differ")
-    put(f"{report['written']} frames written, {report['answered']} answers, {len(differences)} of them differ")
-    now = "ended in order, when all was answered" if outcome.verdict is None else outcome.verdict.detail
-    put(f"recorded: {harmless(_ended(report['recorded']))}")
-    put(f"now:      {harmless(now)}")
-    word, style = {"same": ("the same end", "green"), "no_crash": ("no crash", "yellow")}.get(
-        report["end"], ("it differs", "red")
-    )
-    put(styled(word, style, colour))
+    for each in report.deviations[:_SHOWN_DEVIATIONS]:
+        put(harmless(f"request {each.id}, {each.method}, {each.place}: recorded {each.recorded}, now {each.now}"))
+    if len(report.deviations) > _SHOWN_DEVIATIONS:
+        put(f"and {len(report.deviations) - _SHOWN_DEVIATIONS} more answers that differ")
+    put(f"{report.written} frames written, {report.answered} answers, {len(report.deviations)} of them differ")
+    put(f"recorded: {harmless(_ended(report.recorded))}")
+    put(f"now:      {harmless(_ended_now(report.verdict))}")
+    word, style = _WORDS[report.end]
+    put(styled(word, style, coloured(sys.stdout)))
 
 
-def _echo(quiet: bool) -> Callable[[str], None]:
-    return lambda text: None if quiet else say(f"| {harmless(text)}")
+def _ended_now(verdict: Verdict | None) -> str:
+    return "ended in order, when all was answered" if verdict is None else verdict.detail
+
+
+def _echo(text: str) -> None:
+    say(f"| {harmless(text)}")
 
 
 def _pausing() -> Callable[[int], Awaitable[None]]:
@@ -259,7 +232,7 @@ def _shrink(
     recording: Recording, command: list[str], out: Path, seconds: float, timeout: float, transport: str, as_json: bool
 ) -> int:
     from mlports.cli.values import write
-    from mlports.replay import is_same_end, kind_of, shrink_recording, write_recording
+    from mlports.replay import shrink_recording, write_recording
 
     told = [0]
 
@@ -273,13 +246,11 @@ def _shrink(
             recording, command, seconds=seconds, timeout=timeout, transport=transport, on_progress=on_progress
         )
     )
-    recorded = recording.header["verdict"]
-    if not found.reproduced:
-        now = "ended in order" if found.first.verdict is None else found.first.verdict.detail
-        text = f"nothing to shrink: recorded was that it {_ended(recorded)}, and now it {now}"
+    if found.end != "same":
+        recorded = _ended(recording.header["verdict"])
+        text = f"nothing to shrink: recorded was '{recorded}', and now it is '{_ended_now(found.first.verdict)}'"
         put(write({"error": {"code": "not_reproduced", "message": text}})) if as_json else say(harmless(text))
-        same = is_same_end(kind_of(dict(recorded)), kind_of(found.first.verdict))
-        return ExitCode.NO_CRASH if same or kind_of(found.first.verdict) == ("end", None) else ExitCode.DIFFERS
+        return _CODES[found.end]
     write_recording(out, found.recording.header, found.recording.frames)
     if as_json:
         report = {"before": found.before, "frames": found.frames, "trials": found.trials, "minimal": found.minimal}
@@ -293,12 +264,10 @@ def _shrink(
     return ExitCode.OK
 
 
-def _run(coroutine: Any) -> Any:
+def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     from mlports import MlportsError
 
     try:
         return asyncio.run(coroutine)
     except MlportsError as error:
-        if type(error).__name__ == "SpawnFailed":
-            raise WrongUsage(str(error)) from None
-        raise
+        raise WrongUsage(str(error)) from None  # the program cannot be started, or is another one

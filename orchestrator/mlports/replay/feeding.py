@@ -31,6 +31,7 @@ _HIGH_WATER = 1024 * 1024  # bytes that may wait to be written
 _CLOSED_GRACE = 1.0  # seconds between the end of its stdout and its exit
 _STOP_GRACE = 5.0  # seconds that it has to end when it is asked to
 _TERM_GRACE = 1.0
+_BEGINNING = 0.05  # seconds that a handler has to begin before its request is cancelled
 
 Line = Callable[[str], None]
 
@@ -199,6 +200,8 @@ class _Feeding:
                 continue
             if self._pace.recorded:
                 await self._sleep(begin + step.at - first - time.monotonic())
+            elif isinstance(step.message, Notification) and step.message.method == "$/cancel":
+                await self._sleep(min(_BEGINNING, step.since))  # else it would be cancelled before it begins
             if self._pace.before_frame is not None:
                 await self._pace.before_frame(step)
             self._queue(step.data)

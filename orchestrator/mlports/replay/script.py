@@ -20,11 +20,15 @@ _ABOUT_OUR_REQUESTS = frozenset(["$/cancel", "$/credit", "$/input", "$/input_end
 
 
 class Write(NamedTuple):
-    """A frame for the worker, recorded `at` so many seconds; `message` is None for what is none."""
+    """A frame for the worker, recorded `at` so many seconds; `message` is None for what is none.
+
+    `since` is how much later than its request's it was recorded, where it is about one.
+    """
 
     data: bytes
     at: float
     message: Message | None
+    since: float = 0.0
 
 
 class Await(NamedTuple):
@@ -120,7 +124,8 @@ class Script:
         if unit == place:
             self.units.append(unit)
         self._unit_at[place] = unit
-        self._steps.append((unit, self._write(frame, message)))
+        since = frame.at - self.recording.frames[unit].at
+        self._steps.append((unit, self._write(frame, message)._replace(since=since)))
 
     def _from_worker(self, place: int, message: Message | None) -> None:
         if isinstance(message, Request):

@@ -14,6 +14,7 @@ from mlports.core.shrinking import Questions, shrink
 from mlports.replay.batches import items_in, with_items
 from mlports.replay.comparing import is_same_end, kind_of
 from mlports.replay.feeding import Outcome, Pace, feed
+from mlports.replay.playing import End
 from mlports.replay.script import Script
 
 _LEAST_PATIENCE = 1.0  # seconds
@@ -27,13 +28,13 @@ Progress = Callable[[int, int], None]
 class Shrunk(NamedTuple):
     """`frames` are those to the worker without `$/hello`: `before`, and in the `recording` that is left.
 
-    `minimal`: none of them can be left out. `first` is the outcome of the whole recording; if that did not end as it
-    was recorded, nothing was shrunk.
+    `minimal`: none of them can be left out. `first` is the outcome of the whole recording; unless `end`, which says how
+    that ended, is "same", nothing was shrunk.
     """
 
     recording: Recording
     first: Outcome
-    reproduced: bool
+    end: End
     before: int
     frames: int
     trials: int
@@ -75,7 +76,7 @@ class _Search:
         self._on_progress = on_progress
         self._kind = kind_of(dict(recording.header["verdict"]))
         self._began = time.monotonic()
-        self._end = self._began + seconds
+        self._latest = self._began + seconds
         self._pace = Pace(timeout=timeout)
         self._trials = 0
         self._at_once = max(1, min(_MOST_AT_ONCE, os.cpu_count() or 1))
@@ -84,9 +85,9 @@ class _Search:
     async def run(self) -> Shrunk:
         script = Script(self._recording)
         first = await feed(script, self._command, pace=self._pace, transport=self._transport)
-        reproduced = self._kind != ("end", None) and is_same_end(self._kind, kind_of(first.verdict))
+        end = self._end_of(first)
         minimal = False
-        if reproduced:
+        if end == "same":
             if self._kind[0] not in ("hang", "start_timeout"):  # else it is the silence that tells
                 patience = max(_LEAST_PATIENCE, 2 * first.seconds)
                 self._pace = Pace(timeout=min(patience, self._pace.timeout or patience))
@@ -97,12 +98,12 @@ class _Search:
         left = _writes(self._best)
         taken = time.monotonic() - self._began
         before = _writes(self._recording)
-        return Shrunk(self._best, first, reproduced, before, left, self._trials, taken, minimal)
+        return Shrunk(self._best, first, end, before, left, self._trials, taken, minimal)
 
     async def _shrink_frames(self, script: Script) -> None:
         async def kills(units: tuple[int, ...]) -> bool:
             kept = frozenset(units)
-            return self._is_same(await feed(script, self._command, kept=kept, **self._how()))
+            return self._end_of(await feed(script, self._command, kept=kept, **self._how())) == "same"
 
         def keep(units: tuple[int, ...]) -> None:
             self._best = script.cut(units)
@@ -117,7 +118,7 @@ class _Search:
             return
 
         async def kills(items: tuple[Any, ...]) -> bool:
-            return self._is_same(await feed(Script(with_items(whole, items)), self._command, **self._how()))
+            return self._end_of(await feed(Script(with_items(whole, items)), self._command, **self._how())) == "same"
 
         def keep(items: tuple[Any, ...]) -> None:
             self._best = with_items(whole, items)
@@ -151,13 +152,13 @@ class _Search:
                     if known.get(item[1]):
                         best = item
                     elif item[1] not in known:
-                        if time.monotonic() >= self._end:
+                        if time.monotonic() >= self._latest:
                             raise _TimeUp
                         self._trials += 1
                         running[asyncio.ensure_future(kills(item[1]))] = item
                 if not running:
                     return best
-                left = max(0.0, self._end - time.monotonic())
+                left = max(0.0, self._latest - time.monotonic())
                 done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not done:
                     raise _TimeUp
@@ -172,11 +173,14 @@ class _Search:
         finally:
             await _cancel(list(running))
 
+    def _end_of(self, outcome: Outcome) -> End:
+        now = kind_of(outcome.verdict)
+        if now == ("end", None):
+            return "no_crash"
+        return "same" if is_same_end(self._kind, now) else "differs"
+
     def _how(self) -> dict[str, Any]:
         return {"pace": self._pace, "transport": self._transport}
-
-    def _is_same(self, outcome: Outcome) -> bool:
-        return is_same_end(self._kind, kind_of(outcome.verdict))
 
 
 async def _cancel(tasks: list[asyncio.Task[bool]]) -> None:
