@@ -408,7 +408,9 @@ def test_ten_thousand_frames_are_shrunk_within_a_minute(tmp_path: Path, methods:
 @pytest.mark.soak
 def test_one_of_ten_thousand_in_flight_together_is_found_within_a_minute(tmp_path: Path) -> None:
     """Those behind the one that kills were sent too, so that it is not the last."""
-    said = [(TO_WORKER, [0, number, "kill" if number == 4_321 else "noop", []]) for number in range(1, 10_001)]
+    said: list[tuple[int, Any]] = [
+        (TO_WORKER, [0, number, "kill" if number == 4_321 else "noop", []]) for number in range(1, 10_001)
+    ]
     command = raw_worker(tmp_path)
     slow = [*command[:-1], "-c", f"import time; time.sleep(0.04); exec(open({command[-1]!r}).read())"]
     found = asyncio.run(shrink_recording(recording(said), slow))

@@ -26,6 +26,7 @@ from mlports.config import (
     OrchestratorConfig,
     PipelineConfig,
     ProgramConfig,
+    RecordConfig,
     ServiceConfig,
     ShadowConfig,
     SupervisorConfig,
@@ -101,6 +102,7 @@ memory_limit = "1.5GiB"
 max_requests = 1
 max_age = "24h"
 preload = ["sklearn.linear_model", "numpy"]
+record = { when = "always", frames = 10, bytes = "1MiB", keep = 3, redact = ["login", "*.password"] }
 transport = "fd34"
 route = "hash"
 key = 1
@@ -161,6 +163,7 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
             max_requests=None,
             max_age=None,
             preload=[],
+            record=None,
             transport="stdio",
             route="least_loaded",
             key=None,
@@ -185,7 +188,7 @@ def test_a_service_needs_only_a_command(tmp_path: Path) -> None:
 
 def test_what_is_given_as_an_empty_table_has_its_defaults(tmp_path: Path) -> None:
     """Guards the shortest ways to switch something on."""
-    text = MINIMAL + "backoff = {}\nheartbeat = {}\nbatch = {}\nbreaker = {}\nshadow.service = 's'\n"
+    text = MINIMAL + "backoff = {}\nheartbeat = {}\nbatch = {}\nrecord = {}\nbreaker = {}\nshadow.service = 's'\n"
     text += "[service.s]\ncommand = 's'\n[supervisor.backoff]\n[program.p]\ncommand = 'p'\n"
     text += "[pipeline.twice]\nstages = ['digits.a', 'digits.a']\n"
     config = load_config(written(tmp_path, text))
@@ -195,6 +198,7 @@ def test_what_is_given_as_an_empty_table_has_its_defaults(tmp_path: Path) -> Non
     assert digits.heartbeat == HeartbeatConfig(interval=5.0, timeout=15.0)
     assert digits.batch == BatchConfig(max_size="auto", max_wait=0.002, key=None)
     assert digits.breaker == BreakerConfig(failures=0.5, of=20, pause=5.0)
+    assert digits.record == RecordConfig(when="on-crash", frames=1000, bytes=2**24, keep=10, redact=False)
     assert digits.shadow == ShadowConfig(service="s", share=1.0, tolerance=0.0)
     assert config.pipeline == {"twice": PipelineConfig(stages=["digits.a", "digits.a"], timeout=None)}
     assert config.program["p"] == ProgramConfig(
@@ -222,6 +226,8 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
     )
     assert (digits.cwd, digits.python, digits.transport) == (Path("work"), "venv", "fd34")
     assert digits.preload == ["sklearn.linear_model", "numpy"]
+    record = RecordConfig(when="always", frames=10, bytes=2**20, keep=3, redact=["login", "*.password"])
+    assert digits.record == record
     assert digits.env == {"OMP_NUM_THREADS": "1"}
     assert digits.config["limits"] == [1, 2.5, True]
     assert (digits.standby, digits.max_requests, digits.max_age) == (1000, 1, 86_400)
@@ -383,6 +389,19 @@ BAD = {
     D + "memory_limit = 'no'": (3, "service.digits.memory_limit", "is not a size", "or leave it out for no limit"),
     D + "memory_limit = true": (3, "service.digits.memory_limit", "must be a size, not true", '"512MiB"'),
     D + "heartbeat = '5s'": (3, "service.digits.heartbeat", "must be a table", "write heartbeat = { interval = "),
+    D + "record = 'maybe'": (3, "service.digits.record", 'must be "on-crash", "always" or a table', '"on-crash"'),
+    D + "record = true": (3, "service.digits.record", "not true", 'write "on-crash"'),
+    D + "record = { when = 'never' }": (
+        3,
+        "service.digits.record.when",
+        'must be "on-crash" or "always"',
+        '"on-crash"',
+    ),
+    D + "record = { frames = 0 }": (3, "service.digits.record.frames", "must be at least 1", "write 1 or more"),
+    D + "record = { bytes = '2GiB' }": (3, "service.digits.record.bytes", "from 1KiB to 1GiB", '"16MiB"'),
+    D + "record = { redact = 'x' }": (3, "service.digits.record.redact", "must be true, false or an array", "login"),
+    D + "record = { redact = ['a', 'b.'] }": (3, "service.digits.record.redact[1]", '"b." names nothing', "login.pass"),
+    D + "redact = true": (3, "service.digits.redact", "no such key here", "it belongs inside record: record = {"),
     D + "heartbeat = { timeout = 4 }": (3, "service.digits.heartbeat.timeout", "shorter than the interval, 5 s", "as"),
     D + "heartbeat = { interval = 0 }": (3, "service.digits.heartbeat.interval", "must be longer than 0", "500ms"),
     D + "[service.digits.heartbeat]\ntimout = 5": (4, "service.digits.heartbeat.timout", "no such key", '"timeout"?'),
@@ -944,6 +963,7 @@ INLINE = {
     "command = 'python w.py'\nmemory_limit = '1GiB'": ("memory_limit", "its memory is the orchestrator's"),
     "command = 'python w.py'\nheartbeat = {}": ("heartbeat", "says nothing of a thread"),
     "command = 'python w.py'\nmax_frame = '1MiB'": ("max_frame", "there are no frames"),
+    "command = 'python w.py'\nrecord = 'always'": ("record", "there are no frames"),
     "command = 'python w.py'\ncwd = 'work'": ("cwd", "it is the orchestrator's"),
     "command = 'python w.py'\nenv = { A = 'b' }": ("env", "it is the orchestrator's"),
 }
@@ -965,6 +985,11 @@ def test_what_an_inline_worker_can_have(tmp_path: Path) -> None:
     for command in ("python w.py", "python3 -m w", [sys.executable, "w.py"]):
         more: dict[str, Any] = {"replicas": 2, "standby": 1, "max_requests": 5, "max_age": "1h", "cwd": ".", "env": {}}
         assert ServiceConfig(command=command, transport="inline", **more).transport == "inline"
+
+
+def test_a_word_stands_for_the_table_of_what_is_recorded() -> None:
+    for when in ("on-crash", "always"):
+        assert ServiceConfig(command="x", record=when).record == RecordConfig(when=when)
 
 
 def test_shared_memory_is_a_yes_or_no() -> None:

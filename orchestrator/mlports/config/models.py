@@ -135,7 +135,7 @@ class RecordConfig(Table):
     frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     bytes: Annotated[int, PlainValidator(values.recording_size)] = 16 * 2**20
     keep: Annotated[int, Field(ge=1, le=1000)] = 10
-    redact: bool | Annotated[list[str], BeforeValidator(values.array), AfterValidator(values.redactions)] = False
+    redact: Annotated[bool | list[str], PlainValidator(values.redactions)] = False
 
     if TYPE_CHECKING:
 
@@ -267,7 +267,7 @@ class ServiceConfig(Table):
     preload: Annotated[list[str], BeforeValidator(values.array), AfterValidator(values.modules)] = Field(
         default_factory=list
     )
-    record: Annotated[RecordConfig, BeforeValidator(values.record)] | None = None
+    record: Annotated[RecordConfig | None, BeforeValidator(values.record)] = None
     transport: Transport = "stdio"
     route: Route = "least_loaded"
     key: _Count | None = None

@@ -57,6 +57,7 @@ _EXAMPLES = {
     "method": '"predict"',
     "backoff": '{ initial = "100ms", max = "30s" }',
     "heartbeat": '{ interval = "5s", timeout = "15s" }',
+    "record": '{ when = "on-crash", redact = true }',
     "weights": "[3, 1]",
     "shadow": '{ service = "candidate", share = 0.1 }',
     "service": '"candidate"',

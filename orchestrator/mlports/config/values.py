@@ -333,22 +333,26 @@ def method(name: str) -> str:
 
 
 def record(value: object) -> object:
-    """A table for a word that stands for one; what is neither is left for the next check."""
-    if isinstance(value, str):
-        if value not in ("on-crash", "always"):
-            raise wrong(f'must be "on-crash", "always" or a table, not {shown(value)}', 'write "on-crash"')
+    """A table, for which a word may stand."""
+    if value in ("on-crash", "always"):
         return {"when": value}
+    if isinstance(value, str | bool | int | float | list):
+        raise wrong(f'must be "on-crash", "always" or a table, not {shown(value)}', 'write "on-crash"')
     return value
 
 
-def redactions(rules: list[str]) -> list[str]:
-    """Methods, or keys of what they take and give."""
+def redactions(rules: object) -> bool | list[str]:
+    """Everything, nothing, or methods and keys of what they take and give."""
+    fix = 'write a method, "login", or a method and a key, "login.password"; "*" is any method'
+    if isinstance(rules, bool):
+        return rules
+    if not isinstance(rules, list | tuple):
+        raise wrong(f"must be true, false or an array of strings, not {shown(rules)}", 'write true, or ["login"]')
     for index, rule in enumerate(rules):
-        name, dot, key = rule.partition(".")
+        name, dot, key = rule.partition(".") if isinstance(rule, str) else ("", "", "")
         if not name or (dot and not key) or name.startswith("$/"):
-            fix = 'write a method, "login", or a method and a key, "login.password"; "*" is any method'
             raise wrong(f"{shown(rule)} names nothing that could be redacted", fix, index)
-    return rules
+    return list(rules)
 
 
 # --- Names
