@@ -13,6 +13,8 @@ from mlports_protocol.ndarray import EXT_NDARRAY
 Keys = frozenset[str] | None
 """The keys of maps whose values are replaced, at any depth; None for everything."""
 
+_NUMBERS = {bool, int, float}
+
 
 class Redaction:
     """Redacts the frames of one connection, in their order.
@@ -106,6 +108,9 @@ class Redaction:
 def stand_in(value: Any, keys: Keys = None) -> Any:
     """The value with everything in it replaced: 0, False, "xxx", zeros. With `keys`, only what stands under those."""
     if type(value) is list:
+        kinds = set(map(type, value))
+        if len(kinds) == 1 and kinds <= _NUMBERS:  # as rows mostly are: without a step in Python for each
+            return value if keys is not None else [kinds.pop()(0)] * len(value)
         return [stand_in(item, keys) for item in value]
     if type(value) is dict:
         return {key: stand_in(item, _below(key, keys)) for key, item in value.items()}

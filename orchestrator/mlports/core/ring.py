@@ -25,10 +25,11 @@ class Ring(Generic[Entry]):
         """Adds an entry of `size` bytes, and forgets the oldest as far as that is needed; also itself, if too large."""
         last = self._last
         last.append((size, entry))
-        self.bytes += size
-        while len(last) > self._most or self.bytes > self.most_bytes:
-            self.bytes -= last.popleft()[0]
+        held = self.bytes + size
+        while len(last) > self._most or held > self.most_bytes:
+            held -= last.popleft()[0]
             self.forgotten += 1
+        self.bytes = held
 
     def pin(self, entry: Entry) -> None:
         """Adds one that is to be there in the end, whatever comes."""

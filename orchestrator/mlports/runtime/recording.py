@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from time import gmtime, monotonic, strftime
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -54,29 +54,28 @@ class RecordedPort(Port):
 
     def send(self, buffers: list[Buffer]) -> int:
         end = super().send(buffers)
-        if buffers:
-            if len(buffers) == 1 and type(buffers[0]) is bytes:
-                data, length = buffers[0], len(buffers[0])  # it is never changed, so it needs no copy
-                kept = data if length <= self.ring.most_bytes else data[:_HEAD]
-            else:
-                length = sum(map(len, buffers))
-                kept = _joined(buffers, length if length <= self.ring.most_bytes else _HEAD)
-            entry = (time.monotonic(), TO_WORKER, kept, length, end)
-            if self._greeted:
-                self.ring.add(entry, len(kept))
-            else:
-                self.ring.pin(entry)
+        if not buffers:
+            return end
+        ring, data = self.ring, buffers[0]
+        if len(buffers) > 1 or type(data) is not bytes or (length := len(data)) > ring.most_bytes:
+            length = sum(map(len, buffers))
+            data = _joined(buffers, length if length <= ring.most_bytes or not self._greeted else _HEAD)
+        entry = (monotonic(), TO_WORKER, data, length, end)  # bytes are never changed, so they need no copy
+        if self._greeted:
+            ring.add(entry, len(data))
+        else:
+            ring.pin(entry)
         return end
 
     def keep(self, frame: memoryview) -> None:
         """Keeps a frame that the worker sent."""
-        length = len(frame)
+        ring, length = self.ring, len(frame)
         if not self._greeted and _is_response(frame):
             self._greeted = True
-            self.ring.pin((time.monotonic(), FROM_WORKER, bytes(frame), length, 0))
+            ring.pin((monotonic(), FROM_WORKER, bytes(frame), length, 0))
             return
-        kept = bytes(frame if length <= self.ring.most_bytes else frame[:_HEAD])
-        self.ring.add((time.monotonic(), FROM_WORKER, kept, length, 0), len(kept))
+        data = bytes(frame if length <= ring.most_bytes else frame[:_HEAD])
+        ring.add((monotonic(), FROM_WORKER, data, length, 0), len(data))
 
     def frames(self) -> list[RecordedFrame]:
         """What is kept of what was said; not what never reached the worker's stdin."""
@@ -122,7 +121,7 @@ class Recordings:
         """
         if not isinstance(port, RecordedPort) or (verdict.normal and port.record.when != "always"):
             return verdict
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(verdict.time))
+        stamp = strftime("%Y%m%dT%H%M%S", gmtime(verdict.time))
         path = self._directory / f"{port.service}.{port.replica}.{stamp}.{port.pid}{SUFFIX}"
         done: asyncio.Future[None] = self._loop.create_future()
         self._writing.add(done)
