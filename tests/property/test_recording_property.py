@@ -16,7 +16,7 @@ from mlports.core.ring import Ring
 from mlports.core.shrinking import shrink
 from mlports.errors import RecordingError
 
-HEADER = {"verdict": {}, "command": ["worker"], "worker": {}}
+HEADER = {"verdict": {"cause": "exit"}, "command": ["worker"], "worker": {}}
 
 sizes = st.lists(st.integers(0, 40), max_size=60)
 payloads = st.binary(max_size=30)

@@ -19,7 +19,7 @@ from mlports.replay.script import Await
 from mlports_protocol import parse_message
 from tests.recordings import calls, recording
 
-HEADER = {"verdict": {}, "command": ["worker"], "worker": {}, "frames": 0}
+HEADER = {"verdict": {"cause": "exit"}, "command": ["worker"], "worker": {}, "frames": 0}
 
 
 def framed(value: Any) -> bytes:
@@ -44,6 +44,8 @@ def test_what_is_too_large_for_a_ring_empties_it_and_is_not_kept() -> None:
         (framed({"format": "something-else", "version": 1}), "no recording of mlports"),
         (framed({"format": "mlports-recording", "version": 2}), "of version 2, and this mlports reads version 1"),
         (framed({"format": "mlports-recording", "version": 1}), "no usable frames, verdict, command, worker"),
+        (b"".join(encode_recording({**HEADER, "verdict": {}}, [])), "no usable verdict"),
+        (b"".join(encode_recording({**HEADER, "redacted": [1]}, [])), "no usable redacted"),
         (b"".join(encode_recording(HEADER, [])) + framed([0.0, 2, b""]), "its record 1 is no"),
         (b"".join(encode_recording(HEADER, [])) + framed("text"), "its record 1 is no"),
         (b"".join(encode_recording(HEADER, [])) + framed(7), "its record 1 is no"),

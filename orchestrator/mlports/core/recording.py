@@ -95,6 +95,11 @@ def _header(piece: bytes, name: str) -> dict[str, Any]:
         )
     kinds = {"frames": int, "verdict": dict, "command": list, "worker": dict}
     wrong = [key for key, kind in kinds.items() if type(header.get(key)) is not kind]
+    if "verdict" not in wrong and type(header["verdict"].get("cause")) is not str:
+        wrong.append("verdict")
+    rules = header.get("redacted", False)
+    if type(rules) is not bool and (type(rules) is not list or not all(type(rule) is str for rule in rules)):
+        wrong.append("redacted")
     if wrong:
         raise RecordingError(f"{name} is damaged: its header has no usable {', '.join(wrong)}")
     return header

@@ -19,6 +19,12 @@ from mlports_protocol import (
     Response,
     UnknownId,
 )
+from mlports_protocol.control import parse_hello_answer, take_grant, take_item
+
+
+def request_in(message: Notification) -> int:
+    """The request that a notification of the protocol's own is about; -1 if it names none."""
+    return message.params[0] if message.params and type(message.params[0]) is int else -1
 
 
 class Accounts:
@@ -39,14 +45,15 @@ class Accounts:
         if isinstance(message, Request):
             meta = message.meta or {}
             self.open[message.id] = message
-            if "credit" in meta:
+            if type(meta.get("credit")) is int:
                 self._credit[message.id] = meta["credit"]
             if meta.get("input"):
                 self._input_open.add(message.id)
-        elif isinstance(message, Notification) and message.method == "$/credit" and len(message.params) > 1:
-            self._credit[message.params[0]] += message.params[1]
-        elif isinstance(message, Notification) and message.method == "$/input_end" and message.params:
-            self._input_open.discard(message.params[0])
+        elif isinstance(message, Notification) and message.method == "$/credit":
+            number, count = take_grant(message.method, message.params)
+            self._credit[number] += count
+        elif isinstance(message, Notification) and message.method == "$/input_end":
+            self._input_open.discard(request_in(message))
 
     def take(self, message: Message) -> Request | None:
         """Books what the worker sent; gives a request of its own, which is to be answered."""
@@ -61,10 +68,11 @@ class Accounts:
                 raise DuplicateId(f"request id {message.id} is still in use by an earlier request")
             self.theirs.add(message.id)
             return message
-        if message.method == "$/item" and len(message.params) > 1:
-            self._item(*message.params[:2])
-        elif message.method == "$/input_credit" and len(message.params) > 1:
-            self.input_credit[message.params[0]] += message.params[1]
+        if message.method == "$/item":
+            self._item(*take_item(message.method, message.params))
+        elif message.method == "$/input_credit":
+            number, count = take_grant(message.method, message.params)
+            self.input_credit[number] += count
         return None
 
     @property
@@ -81,6 +89,8 @@ class Accounts:
             raise (AnsweredTwice if twice else UnknownId)(f"an answer to request {message.id}, which is not open")
         request = self.open.pop(message.id)
         if request.method == "$/hello":
+            if message.error is None:
+                parse_hello_answer(message.result)
             self.greeting = message
         else:
             self.answers[message.id] = message

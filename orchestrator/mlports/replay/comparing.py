@@ -16,6 +16,7 @@ from mlports_protocol import RemoteProtocolError, Request, Response
 from mlports_protocol.ndarray import EXT_NDARRAY, decode_array
 
 _VIOLATION = re.compile(r"broke the protocol: (\w+)")
+_DEEPEST = 128  # the protocol's own limit
 
 Kind = tuple[str, int | str | None]
 """Why a worker died, as far as two deaths are compared: the cause, and the status, signal or violation."""
@@ -35,14 +36,15 @@ def kind_of(verdict: Verdict | dict[str, Any] | None) -> Kind:
     """The kind of an end; that of one in order is `("end", None)`."""
     if isinstance(verdict, Verdict):
         verdict = verdict.as_dict()
-    if verdict is None or verdict["cause"] == "stopped" or (verdict["cause"], verdict["status"]) == ("exit", 0):
+    if verdict is None:
         return "end", None
-    if verdict["cause"] in ("exit", "signal"):
-        return verdict["cause"], verdict["status"]
-    if verdict["cause"] == "protocol":
-        found = _VIOLATION.search(verdict.get("detail", ""))
-        return "protocol", found[1] if found else None
-    return verdict["cause"], None
+    cause, status = verdict["cause"], verdict.get("status")
+    if cause == "stopped" or (cause, status) == ("exit", 0):
+        return "end", None
+    if cause in ("exit", "signal"):
+        return cause, status
+    found = _VIOLATION.search(str(verdict.get("detail", ""))) if cause == "protocol" else None
+    return cause, found[1] if found else None
 
 
 def is_same_end(recorded: Kind, now: Kind) -> bool:
@@ -99,12 +101,14 @@ def _pairs(result: Any) -> Any:
     return [[_error(pair[0]), *pair[1:]] if type(pair) is list and pair else pair for pair in result]
 
 
-def _arrays(value: Any) -> Any:
+def _arrays(value: Any, depth: int = 0) -> Any:
     """The value with its arrays decoded, where numpy is installed."""
+    if depth > _DEEPEST:
+        return value
     if type(value) is list:
-        return [_arrays(item) for item in value]
+        return [_arrays(item, depth + 1) for item in value]
     if type(value) is dict:
-        return {key: _arrays(item) for key, item in value.items()}
+        return {key: _arrays(item, depth + 1) for key, item in value.items()}
     if isinstance(value, msgpack.ExtType) and value.code == EXT_NDARRAY:
         try:
             return decode_array(value.data)

@@ -110,6 +110,7 @@ class _Feeding:
         self._waiting = 0  # bytes in it
         self._writer_added = False
         self._closing = False
+        self._resting = False  # nothing is due
         self._changed = asyncio.Event()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._doom: tuple[Cause, str, bytes] | None = None
@@ -233,13 +234,15 @@ class _Feeding:
         """Waits, as long as it lives."""
         end = time.monotonic() + seconds
         self._flush()
+        self._resting = True
         while (left := end - time.monotonic()) > 0:
-            self._heard = time.monotonic()
             if self._process.ended or self._doom is not None:
                 raise _Over
             self._changed.clear()
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
+        self._resting = False
+        self._heard = time.monotonic()
 
     # -- writing
 
@@ -342,7 +345,7 @@ class _Feeding:
         timeout = self._pace.timeout
         if timeout is None or self._process.ended:
             return
-        left = self._heard + timeout - time.monotonic()
+        left = timeout if self._resting else self._heard + timeout - time.monotonic()
         if left > 0:
             self._timer = self._loop.call_later(left, self._watch)
         elif self._accounts.greeting is None:

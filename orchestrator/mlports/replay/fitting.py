@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlports.replay.script import Script
-from mlports_protocol import Notification, Request, Response
+from mlports_protocol import Notification, Peer, RemoteProtocolError, Request, Response
+from mlports_protocol.control import parse_hello_answer
 
 _META_FEATURES = {"credit": "stream", "input": "input", "batch": "batch", "columns": "columns"}
 _METHOD_FEATURES = {"$/cancel": "cancel", "$/ping": "ping"}
@@ -20,29 +21,33 @@ class Misfit(NamedTuple):
 
 def misfit(script: Script, greeting: Response) -> Misfit:
     """What is different in what a program answers to `$/hello`."""
-    then, now = _said(script.greeting), _said(greeting)
+    then, now = _peer(script.greeting), _peer(greeting)
     if then is None or now is None:
         if (then is None) != (now is None) and script.greeting is not None:
-            kinds = ["a bare worker" if said is None else "a worker that answers $/hello" for said in (then, now)]
+            kinds = ["a bare worker" if peer is None else "a worker that answers $/hello" for peer in (then, now)]
             return Misfit([f"recorded was {kinds[0]}, and this is {kinds[1]}"], [])
         return Misfit([], [])
     notes = [
-        f"recorded was the {key} {then.get(key)!r:.60}, and this is {now.get(key)!r:.60}"
+        f"recorded was the {key} {getattr(then, key)!r:.60}, and this is {getattr(now, key)!r:.60}"
         for key in ("name", "language")
-        if then.get(key) != now.get(key)
+        if getattr(then, key) != getattr(now, key)
     ]
-    used_methods, used_features = _used(script)
-    methods, features = now.get("methods"), now.get("features")
+    methods, features = _used(script)
     missing = []
-    if isinstance(methods, dict | list):
-        missing += [f"the method {name}" for name in sorted(used_methods - set(methods))]
-    had = set(then.get("features") or ())
-    missing += [f"the feature {name}" for name in sorted((used_features & had) - set(features or ()))]
+    if now.methods is not None:
+        missing += [f"the method {name}" for name in sorted(methods - set(now.methods))]
+    missing += [f"the feature {name}" for name in sorted((features & then.features) - now.features)]
     return Misfit(notes, missing)
 
 
-def _said(greeting: Response | None) -> dict[str, Any] | None:
-    return greeting.result if greeting is not None and isinstance(greeting.result, dict) else None
+def _peer(greeting: Response | None) -> Peer | None:
+    """What a worker says of itself; None for a bare one."""
+    if greeting is None or greeting.error is not None:
+        return None
+    try:
+        return parse_hello_answer(greeting.result)
+    except RemoteProtocolError:
+        return None
 
 
 def _used(script: Script) -> tuple[set[str], set[str]]:

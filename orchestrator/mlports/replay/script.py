@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from mlports.core.recording import TO_WORKER, RecordedFrame, Recording
 from mlports.errors import RecordingError
+from mlports.replay.accounts import request_in
 from mlports.replay.messages import framed, pack, parse_if_any
 from mlports_protocol import Message, Notification, Request, Response
 
@@ -97,8 +98,8 @@ class Script:
 
     def cut(self, kept: Collection[int]) -> Recording:
         """A recording of these units alone, with what was answered to them."""
-        frames = self.recording.frames
-        places = [place for place in range(len(frames)) if self._unit_at.get(place, -1) in {*kept, -1}]
+        frames, wanted = self.recording.frames, {*kept, -1}
+        places = [place for place in range(len(frames)) if self._unit_at.get(place, -1) in wanted]
         return Recording(self.recording.header, [frames[place] for place in places])
 
     def _to_worker(self, place: int, frame: RecordedFrame, message: Message | None) -> None:
@@ -115,12 +116,14 @@ class Script:
                 self.nested[number] = self.nested[number]._replace(answer=message)
                 self._join(place, self.nested[number].request)
             return
+        if message is not None and message.method == "$/stop":  # every replay ends by one
+            return
         unit = place
         if isinstance(message, Request):
             self.requests[message.id] = message
             self._unit_of[message.id] = place
         elif message is not None and message.method in _ABOUT_OUR_REQUESTS:
-            unit = self._unit_of.get(message.params[0] if message.params else -1, place)
+            unit = self._unit_of.get(request_in(message), place)
         if unit == place:
             self.units.append(unit)
         self._unit_at[place] = unit

@@ -14,6 +14,7 @@ from mlports_protocol.ndarray import EXT_NDARRAY
 
 _LONGEST = 160  # characters of a line's values
 _SHOWN_BYTES = 24
+_DEEPEST = 128  # the protocol's own limit
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxlist, _short.maxdict = 6, 8, 12
@@ -74,14 +75,16 @@ class _Word(str):
         return str(self)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     """The value with its extensions told in words."""
+    if depth > _DEEPEST:
+        return _Word("…")
     if isinstance(value, msgpack.ExtType):
         return _Word(_extension(value))
     if type(value) is list:
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if type(value) is dict:
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, depth + 1) for key, item in value.items()}
     return _Word(value.to_datetime().isoformat()) if isinstance(value, msgpack.Timestamp) else value
 
 

@@ -165,8 +165,7 @@ class Recordings:
     ) -> None:
         who = {"service": header["service"], "replica": header["replica"]}
         if error is None:
-            text = f"{frames} frames in {path}"
-            self._events.emit("recorded", **who, file=str(path), frames=frames, bytes=size, text=text)
+            self._events.emit("recorded", **who, file=str(path), frames=frames, bytes=size)
         else:
             why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
             text = (
