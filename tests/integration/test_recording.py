@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlports import BatchConfig, Config, Orchestrator, RecordConfig, ServiceConfig, Verdict, WorkerCrashed
+from mlports import BatchConfig, Orchestrator, RecordConfig, ServiceConfig, Verdict, WorkerCrashed
+from mlports.cli.event_lines import as_line
 from mlports.replay import Pace, Recording, Script, play, read_recording, shrink_recording
+from tests.integration.command_line import CONFIG, mlports, project
+from tests.integration.command_line import running as run
 from tests.integration.test_verdict_file import fill, mount
 from tests.services import running
 from tests.workers import program, until
@@ -308,6 +311,17 @@ async def test_a_recorded_hang_hangs_again(tmp_path: Path) -> None:
     assert report.verdict.cause == "hang"
 
 
-def test_the_directory_is_that_of_the_configuration(tmp_path: Path) -> None:
-    config = Config(service={"s": ServiceConfig(command="x", record="on-crash")}, directory=tmp_path)
-    assert Orchestrator(config=config).state_dir == tmp_path / ".mlports"
+def test_the_command_line_names_the_file_and_plays_it(tmp_path: Path) -> None:
+    cwd = project(tmp_path / "project", CONFIG + 'record = "on-crash"\n')
+    with run(cwd) as orchestrator:
+        crashed = mlports("call", "test.crash", cwd=cwd)
+        assert crashed.returncode == 5
+        died = orchestrator.wait_for(lambda event: event["event"] == "died")
+        recorded = orchestrator.wait_for(lambda event: event["event"] == "recorded")
+        (path,) = (cwd / ".mlports" / "recordings").iterdir()
+        assert f"; recorded in {path}" in crashed.stderr
+        assert died["verdict"]["recording"] == str(path)
+        assert as_line(died, False).endswith(f"; recorded in {path}")
+        assert (recorded["file"], recorded["bytes"]) == (str(path), path.stat().st_size)
+        assert orchestrator.end() == 0
+    assert mlports("replay", str(path), "--", "python", "worker.py", cwd=cwd).returncode == 0

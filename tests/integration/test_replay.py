@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 from mlports import Verdict
 from mlports.core.recording import FROM_WORKER, TO_WORKER, Recording
 from mlports.errors import RecordingError
-from mlports.replay import Pace, Script, play, shrink_recording, write_recording
+from mlports.replay import Pace, Script, play, read_recording, shrink_recording, write_recording
 from tests.integration.command_line import PATIENCE, mlports, start
 from tests.recordings import HELLO, calls, raw_worker, recording, saved
 from tests.workers import program
@@ -151,8 +152,10 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         "nowhere": "No such file",
         ".": "Is a directory",
     }.items():
-        done = mlports("replay", name, "--", "true", cwd=tmp_path)
-        assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+        with pytest.raises(RecordingError, match=re.escape(told)):
+            Script(read_recording(tmp_path / name))
+    done = mlports("replay", "newer", "--", "true", cwd=tmp_path)
+    assert (done.returncode, "of version 2" in done.stderr) == (2, True)
 
 
 def test_wrong_usage(crashing: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -241,6 +244,8 @@ async def test_gaps_are_kept_at_speed(tmp_path: Path) -> None:
     command = raw_worker(tmp_path)
     kept = await play(with_gap(0.4), command, pace=Pace(recorded=True))
     assert (kept.end, kept.seconds >= 0.4) == ("same", True)
+    resting = await play(with_gap(0.4), command, pace=Pace(recorded=True, timeout=0.2))
+    assert resting.end == "same"  # nothing was due while it was silent
     left_out = await play(with_gap(PATIENCE), command)
     assert (left_out.end, left_out.seconds < PATIENCE) == ("same", True)
 

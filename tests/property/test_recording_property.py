@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -15,6 +16,12 @@ from mlports.core.redaction import Redaction, stand_in
 from mlports.core.ring import Ring
 from mlports.core.shrinking import shrink
 from mlports.errors import RecordingError
+from mlports.replay import Recording, Script, as_line, as_map
+from mlports.replay.accounts import Accounts
+from mlports.replay.batches import items_in, with_items
+from mlports.replay.messages import parse
+from mlports.replay.script import Write
+from mlports_protocol import RemoteProtocolError
 
 HEADER = {"verdict": {"cause": "exit"}, "command": ["worker"], "worker": {}}
 
@@ -107,6 +114,42 @@ def test_a_file_cut_off_anywhere_gives_the_frames_before(frames: list[RecordedFr
 def test_anything_else_is_refused(data: bytes) -> None:
     with pytest.raises(RecordingError):
         decode_recording(data, "it")
+
+
+ids = st.integers(-1, 3) | st.none() | st.lists(st.integers(), max_size=1)
+methods = st.sampled_from(["f", "$/hello", "$/item", "$/credit", "$/input_credit", "$/cancel", "$/input_end", "$/stop"])
+keys = st.sampled_from(["credit", "input", "batch", "columns", "parent"])
+metas = st.none() | st.dictionaries(keys, scalars, max_size=2)
+messages = (
+    st.tuples(st.just(0), ids, methods, st.lists(scalars, max_size=2), metas)
+    | st.tuples(st.just(1), ids, st.none() | st.just({"code": "unknown", "message": "m"}), scalars)
+    | st.tuples(st.just(2), methods, st.lists(ids | scalars, max_size=3))
+    | values
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), messages), max_size=10))
+def test_any_frames_can_be_shown_scripted_and_cut(said: list[tuple[int, Any]]) -> None:
+    """Also those that no orchestrator would send, and no worker may."""
+    hello = (0, [0, 0, "$/hello", [{"protocol": {"min": 1, "max": 1}}]])
+    packed = [(direction, msgpack.packb(message)) for direction, message in [hello, *said]]
+    made = Recording(HEADER, [RecordedFrame(0.0, direction, data, len(data)) for direction, data in packed])
+    for frame in made.frames:
+        assert as_line(frame)
+        assert as_map(frame)["type"] in ("request", "response", "notification", "none")
+    script = Script(made)
+    for unit in script.units:
+        assert len(Script(script.cut([unit])).units) == 1
+    accounts = Accounts()
+    for step in script.steps():
+        if isinstance(step, Write):
+            accounts.wrote(step.message)
+    for direction, data in packed[1:]:
+        with suppress(RemoteProtocolError):
+            if direction == 1:
+                accounts.take(parse(data))
+    assert set(accounts.awaited) <= set(script.requests)
+    Script(with_items(made, items_in(made)[:1]))
 
 
 @given(values)

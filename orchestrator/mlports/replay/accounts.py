@@ -6,6 +6,7 @@ Ids are those of the recording, so they do not count up as a session's do.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from mlports_protocol import (
@@ -15,6 +16,7 @@ from mlports_protocol import (
     HandshakeExpected,
     Message,
     Notification,
+    RemoteProtocolError,
     Request,
     Response,
     UnknownId,
@@ -50,8 +52,9 @@ class Accounts:
             if meta.get("input"):
                 self._input_open.add(message.id)
         elif isinstance(message, Notification) and message.method == "$/credit":
-            number, count = take_grant(message.method, message.params)
-            self._credit[number] += count
+            with suppress(RemoteProtocolError):  # it is the recording's, and the worker may say what it thinks of it
+                number, count = take_grant(message.method, message.params)
+                self._credit[number] += count
         elif isinstance(message, Notification) and message.method == "$/input_end":
             self._input_open.discard(request_in(message))
 
