@@ -14,7 +14,9 @@ from typer.main import get_command
 from mlports.cli.app import app
 from tests.integration.command_line import PATIENCE, environment, mlports, project, start
 
-COMMANDS = ["init", "run", "call", "status", "events", "stop", "script", "simulate", "demo", "release", "port", "check"]
+COMMANDS = [
+    *("init", "run", "call", "status", "events", "stop", "script", "simulate", "demo", "release", "port", "check", "replay"),
+]
 
 
 def test_help_lists_the_commands_and_the_exit_statuses(tmp_path: Path) -> None:

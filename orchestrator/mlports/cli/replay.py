@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -212,6 +211,8 @@ def _stepping() -> Callable[[Any], Awaitable[None]]:
 
 async def _line() -> str:
     """A line from standard input, while the worker is read from."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
@@ -265,6 +266,8 @@ def _shrink(
 
 
 def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    import asyncio
+
     from mlports import MlportsError
 
     try:
