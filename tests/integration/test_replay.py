@@ -316,7 +316,7 @@ while head := read(4):
 
 
 async def test_a_worker_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    report = await play(Script(recording(calls(["noop"]))), ["sleep", "1000"], pace=Pace(timeout=0.2))
+    report = await play(Script(recording(calls(["noop"]))), ["sleep", "1000"], pace=Pace(0.2, start_timeout=0.2))
     assert report.verdict is not None
     assert (report.end, report.verdict.cause) == ("differs", "start_timeout")
 

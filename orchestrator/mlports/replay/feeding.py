@@ -39,10 +39,11 @@ Line = Callable[[str], None]
 @dataclass(frozen=True)
 class Pace:
     """How a recording is played. `timeout`: seconds without a word from the worker, while something is due, after which
-    it counts as hung; None for ever. `recorded`: with the gaps that there were. `before_start` is given the pid, and
+    it counts as hung; None for ever. Its start may take `start_timeout`, if that is longer. `recorded`: with the gaps that there were. `before_start` is given the pid, and
     `before_frame` each frame, and are waited for."""
 
     timeout: float | None = 30.0
+    start_timeout: float = 30.0
     recorded: bool = False
     before_start: Callable[[int], Awaitable[None]] | None = None
     before_frame: Callable[[Write], Awaitable[None]] | None = None
@@ -345,6 +346,8 @@ class _Feeding:
         timeout = self._pace.timeout
         if timeout is None or self._process.ended:
             return
+        if self._accounts.greeting is None:
+            timeout = max(timeout, self._pace.start_timeout)
         left = timeout if self._resting else self._heard + timeout - time.monotonic()
         if left > 0:
             self._timer = self._loop.call_later(left, self._watch)
