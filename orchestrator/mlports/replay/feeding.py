@@ -38,9 +38,12 @@ Line = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Pace:
-    """How a recording is played. `timeout`: seconds without a word from the worker, while something is due, after which
-    it counts as hung; None for ever. Its start may take `start_timeout`, if that is longer. `recorded`: with the gaps that there were. `before_start` is given the pid, and
-    `before_frame` each frame, and are waited for."""
+    """How a recording is played.
+
+    timeout: seconds without a word from the worker, while something is due, after which it counts as hung; None for
+    ever. start_timeout: the least that it has to answer `$/hello`. recorded: with the gaps that there were.
+    before_start is given the pid, and before_frame each frame; both are waited for.
+    """
 
     timeout: float | None = 30.0
     start_timeout: float = 30.0
