@@ -71,7 +71,7 @@ function add(a, b) {
 }
 
 function root(number) {
-  return number < 0 ? new Failure("invalid_argument", `${number} has no square root`) : Math.sqrt(number);
+  return number < 0 ? new Failure("invalid_argument", `${number} has no square root`) : new Float(Math.sqrt(number));
 }
 
 worker.run();

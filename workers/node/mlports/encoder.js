@@ -55,7 +55,7 @@ export class Encoder {
     this.frame(() => this.array(values));
   }
 
-  /** Room for `count` bytes: where it begins. They count as written. */
+  /** Room for `count` bytes: where it begins. They count as written. `bytes` and `view` may be others afterwards. */
   need(count) {
     const start = this.position;
     if (start + count > this.bytes.length) this.grow(start + count);
@@ -84,7 +84,8 @@ export class Encoder {
   }
 
   byte(byte) {
-    this.bytes[this.need(1)] = byte;
+    const start = this.need(1);
+    this.bytes[start] = byte;
   }
 
   /** A tag and an unsigned number of 1, 2 or 4 bytes. */
@@ -262,7 +263,8 @@ export class Encoder {
     const nanoseconds = (time - seconds * 1000) * 1e6 + (date instanceof Timestamp ? date.nanoseconds : 0);
     if (nanoseconds === 0 && seconds >= 0 && seconds < 2 ** 32) {
       this.extHeader(-1, 4);
-      this.view.setUint32(this.need(4), seconds);
+      const start = this.need(4);
+      this.view.setUint32(start, seconds);
     } else if (seconds >= 0 && seconds < 2 ** 34) {
       this.extHeader(-1, 8);
       const start = this.need(8);

@@ -1,11 +1,10 @@
 // Takes the two streams of the protocol, and leaves in their places what any code may read and print to.
 
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { isatty } from "node:tty";
 
-const OVER_3_AND_4 = process.env.MLPORTS_TRANSPORT === "fd34";
+const ON_3_AND_4 = process.env.MLPORTS_TRANSPORT === "fd34";
 
-/** The descriptors that frames come and go by; null until `takeStreams`. */
 let streams = null;
 
 /**
@@ -13,57 +12,46 @@ let streams = null;
  * what prints to standard output prints to standard error, and standard input is empty.
  */
 export function takeStreams() {
-  streams ??= OVER_3_AND_4 ? { input: moved(3, "r"), output: moved(4, "a") } : takeStandard();
+  if (streams !== null) return streams;
+  // Ctrl-C reaches every process of a terminal: what it means is for the orchestrator to decide.
+  process.on("SIGINT", () => {});
+  // Node itself keeps whatever it was given beyond descriptor 2 from its children.
+  streams = ON_3_AND_4 ? { input: 3, output: 4 } : takeStandard();
   return streams;
 }
 
 /** Whether somebody sits where the orchestrator should be. */
 export function atTerminal() {
-  return !OVER_3_AND_4 && isatty(0);
+  return !ON_3_AND_4 && isatty(0);
 }
 
 function takeStandard() {
   const input = replaced(0, "r", "/dev/null");
   const output = replaced(1, "a", "/dev/fd/2");
   if (output === 1) {
-    // The descriptor cannot be had twice: at least what is printed by JavaScript goes elsewhere.
+    // It is a socket, say. At least what JavaScript prints goes elsewhere.
     process.stdout.write = process.stderr.write.bind(process.stderr);
   }
-  // Ctrl-C reaches every process of a terminal: what it means is for the orchestrator to decide.
-  process.on("SIGINT", () => {});
   return { input, output };
 }
 
 /**
- * Node cannot duplicate a descriptor, but it can open it again by its path, and the next file that it opens gets the
- * lowest number that is free: the one just closed. Gives the new descriptor; the old one where this system cannot.
+ * Puts what is at `path` in a descriptor's place, and gives the descriptor that its stream has now: the same where that
+ * cannot be done. Node has no dup2, but a pipe can be opened again by its path under /dev/fd, and the next file that is
+ * opened gets the lowest number that is free: the one just closed.
  */
 function replaced(descriptor, flags, path) {
-  let copy;
+  let stream;
   try {
-    closeSync(openSync(path, flags)); // it can be opened: else nothing would be left in the place
-    copy = openSync(`/dev/fd/${descriptor}`, flags);
+    closeSync(openSync(path, flags)); // else nothing would be left in the place
+    stream = openSync(`/dev/fd/${descriptor}`, flags);
   } catch {
     return descriptor;
   }
   closeSync(descriptor);
   const filled = openSync(path, flags);
-  if (filled !== descriptor) {
-    throw new Error(`descriptor ${descriptor} could not be replaced, another thread took its number (got ${filled})`);
-  }
-  return copy;
-}
-
-/** The same stream by a descriptor that no child inherits, as those that Node opens are. */
-function moved(descriptor, flags) {
-  try {
-    const copy = openSync(`/dev/fd/${descriptor}`, flags);
-    closeSync(descriptor);
-    return copy;
-  } catch {
-    fstatSync(descriptor); // a worker with fd34 in its environment and without the descriptors says so here
-    return descriptor;
-  }
+  if (filled === descriptor) return stream;
+  throw new Error(`descriptor ${descriptor} could not be replaced: another thread took its number, and this got ${filled}`);
 }
 
 if (process.env.MLPORTS_WORKER === "1") takeStreams();
