@@ -63,15 +63,18 @@ worker
 
 function add(a, b) {
   for (const number of [a, b]) {
-    if (typeof number !== "number" && !(number instanceof Float)) {
-      throw new Failure("invalid_argument", `add takes numbers, not ${JSON.stringify(number)}`);
-    }
+    if (!isNumber(number)) throw new Failure("invalid_argument", `add takes numbers, not ${JSON.stringify(number)}`);
   }
   return a instanceof Float || b instanceof Float ? new Float(a + b) : a + b;
 }
 
 function root(number) {
-  return number < 0 ? new Failure("invalid_argument", `${number} has no square root`) : new Float(Math.sqrt(number));
+  if (isNumber(number) && number >= 0) return new Float(Math.sqrt(number));
+  return new Failure("invalid_argument", `${JSON.stringify(number)} has no square root`);
+}
+
+function isNumber(value) {
+  return typeof value === "number" || value instanceof Float;
 }
 
 worker.run();

@@ -1,6 +1,6 @@
 // Takes the two streams of the protocol, and leaves in their places what any code may read and print to.
 
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import { isatty } from "node:tty";
 
 const ON_3_AND_4 = process.env.MLPORTS_TRANSPORT === "fd34";
@@ -15,9 +15,27 @@ export function takeStreams() {
   if (streams !== null) return streams;
   // Ctrl-C reaches every process of a terminal: what it means is for the orchestrator to decide.
   process.on("SIGINT", () => {});
-  // Node itself keeps whatever it was given beyond descriptor 2 from its children.
-  streams = ON_3_AND_4 ? { input: 3, output: 4 } : takeStandard();
+  streams = ON_3_AND_4 ? takeSpare() : takeStandard();
   return streams;
+}
+
+/** Descriptors 3 and 4: Node itself keeps whatever it was given beyond 2 from its children. */
+function takeSpare() {
+  // Where they were not given, Node has them for itself: 3 is none that bytes can be read from.
+  if (![3, 4].every(isStream)) {
+    process.stderr.write("MLPORTS_TRANSPORT is fd34, but descriptors 3 and 4 are not open: start this by mlports\n");
+    process.exit(2);
+  }
+  return { input: 3, output: 4 };
+}
+
+function isStream(descriptor) {
+  try {
+    const kind = fstatSync(descriptor);
+    return kind.isFIFO() || kind.isSocket() || kind.isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** Whether somebody sits where the orchestrator should be. */
@@ -28,8 +46,9 @@ export function atTerminal() {
 function takeStandard() {
   const input = replaced(0, "r", "/dev/null");
   const output = replaced(1, "a", "/dev/fd/2");
-  if (output === 1) {
-    // It is a socket, say. At least what JavaScript prints goes elsewhere.
+  // A socket cannot be opened again: at least what JavaScript prints goes elsewhere. And a file that is opened again is
+  // written from two places.
+  if (output === 1 || fstatSync(2).isFile()) {
     process.stdout.write = process.stderr.write.bind(process.stderr);
   }
   return { input, output };

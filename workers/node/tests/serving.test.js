@@ -70,7 +70,7 @@ describe("one worker, call after call", () => {
   test("a call that is cancelled while it waits has its signal aborted", LIMIT, async () => {
     await peer.ask("seen"); // forgets what it saw before
     peer.send([0, 900, "wait", []], [0, 901, "seen", []]);
-    await peer.ask("$/ping");
+    await peer.told("$/log");
     peer.send([2, "$/cancel", [900]]);
     assert.equal((await peer.answer(900)).error.code, "cancelled");
     assert.deepEqual((await peer.answer(901)).result, ["began", "aborted"]);

@@ -42,6 +42,7 @@ worker
   })
   .method("wait", async () => {
     seen.push("began");
+    worker.log("info", "began");
     await after(60_000, null, { signal: current().signal }).catch((error) => {
       seen.push("aborted");
       throw error;
