@@ -34,13 +34,21 @@ export class CallFailed extends Failure {
 
 /** The protocol's error map for what a handler threw. */
 export function errorOf(thrown) {
+  try {
+    return described(thrown);
+  } catch {
+    return { code: "unknown", message: "thrown: an error that cannot be read" };
+  }
+}
+
+function described(thrown) {
   if (thrown instanceof Failure) {
     const error = { code: String(thrown.code), message: line(thrown.message) };
     if (thrown.data !== null && thrown.data !== undefined) error.data = thrown.data;
     if (thrown.retryable) error.retryable = true;
     return error;
   }
-  if (!(thrown instanceof Error)) return { code: "unknown", message: line(`thrown: ${described(thrown)}`) };
+  if (!(thrown instanceof Error)) return { code: "unknown", message: line(`thrown: ${String(thrown)}`) };
   const type = thrown.constructor?.name || thrown.name;
   const message = thrown.message ? `${type}: ${thrown.message}` : type;
   return { code: "unknown", message: line(message), data: { type, traceback: shortened(stackOf(thrown)) } };
@@ -50,14 +58,6 @@ export function errorOf(thrown) {
 export function stackOf(error) {
   const lines = String(error.stack ?? error).split("\n");
   return lines.filter((line) => !line.includes(OUR_FRAMES) && !line.includes("(node:")).join("\n");
-}
-
-function described(value) {
-  try {
-    return String(value);
-  } catch {
-    return typeof value;
-  }
 }
 
 function line(text) {

@@ -83,7 +83,7 @@ export function argumentList(item) {
 
 /** `next(value)`, at once if the value is there. */
 export function whenDone(value, next) {
-  return isPromise(value) ? value.then(next) : next(value);
+  return isPromise(value) ? Promise.resolve(value).then(next) : next(value);
 }
 
 export function isPromise(value) {

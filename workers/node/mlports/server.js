@@ -161,6 +161,8 @@ export class Server {
     this.#ended = true;
     this.calls.failAll();
     for (const job of this.#open.values()) job.input?.cut("the orchestrator went away before the input's end");
+    // What handlers had begun fails now, and nobody waits for it: that is no reason for another status than 0.
+    process.on("unhandledRejection", () => {});
     if (violation === null && this.#stopping) return this.rest();
     // What can be answered at once is: handlers that wait for nothing have their turn before this.
     setImmediate(() => setImmediate(() => this.#leave(violation)));

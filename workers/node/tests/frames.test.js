@@ -68,3 +68,20 @@ for (const vector of vectors.filter((vector) => vector.encode)) {
     assert.equal(encoder.bytes.toString("hex", 0, encoder.position), vector.hex);
   });
 }
+
+test("frames: whatever comes is a message or a violation", () => {
+  let state = 1; // of a generator that gives the same numbers each time
+  const random = (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  let wrong = 0;
+  for (const vector of vectors.filter(({ hex }) => hex.length > 8 && hex.length < 1000)) {
+    for (let round = 0; round < 30; round++) {
+      const bytes = Buffer.from(vector.hex, "hex");
+      for (let changes = 1 + random(3); changes > 0; changes--) bytes[random(bytes.length)] = random(256);
+      if (receive([bytes], 1 << 20, true).error !== undefined) wrong++;
+    }
+  }
+  assert.ok(wrong > 1000);
+});

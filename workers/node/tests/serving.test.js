@@ -29,7 +29,7 @@ describe("one worker, call after call", () => {
 
   test("a deadline reaches a handler that looks", LIMIT, async () => {
     assert.equal((await peer.ask("looking", [60], { deadline_ms: 30 })).error.code, "deadline_exceeded");
-    assert.equal((await peer.ask("wait", [], { deadline_ms: 30 })).error.code, "deadline_exceeded");
+    assert.equal((await peer.ask("wait", ["late"], { deadline_ms: 30 })).error.code, "deadline_exceeded");
     const left = (await peer.ask("left", [], { deadline_ms: 5000 })).result;
     assert.ok(left > 4 && left <= 5, `${left} s`);
   });
@@ -67,10 +67,17 @@ describe("one worker, call after call", () => {
     assert.match((await peer.ask("spin")).error.message, /called with 0 arguments, it takes 1/);
   });
 
+  test("a handler's odd values harm nobody else", LIMIT, async () => {
+    assert.equal((await peer.ask("hostile", ["thenable"])).result, "kept");
+    assert.equal((await peer.ask("hostile", ["getter"])).error.message, "Error: no then");
+    assert.equal((await peer.ask("hostile", ["error"])).error.code, "unknown");
+    assert.equal((await peer.ask("hostile", ["bare"])).error.code, "unknown");
+  });
+
   test("a call that is cancelled while it waits has its signal aborted", LIMIT, async () => {
     await peer.ask("seen"); // forgets what it saw before
-    peer.send([0, 900, "wait", []], [0, 901, "seen", []]);
-    await peer.told("$/log");
+    peer.send([0, 900, "wait", ["given up"]], [0, 901, "seen", []]);
+    await peer.next(({ method, params }) => method === "$/log" && params[1] === "given up");
     peer.send([2, "$/cancel", [900]]);
     assert.equal((await peer.answer(900)).error.code, "cancelled");
     assert.deepEqual((await peer.answer(901)).result, ["began", "aborted"]);

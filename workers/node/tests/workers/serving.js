@@ -12,6 +12,12 @@ function spin(seconds, look = () => {}) {
   while (performance.now() < until) look();
 }
 
+class Hostile extends Error {
+  get message() {
+    throw new Error("no message");
+  }
+}
+
 worker
   .setup((config) => {
     if (config.broken) throw new Failure("internal", "no model there");
@@ -40,9 +46,9 @@ worker
     const listing = spawnSync("readlink", ["/proc/self/fd/3", "/proc/self/fd/4"], { encoding: "utf8" });
     return [own > 0, listing.stdout];
   })
-  .method("wait", async () => {
+  .method("wait", async (label) => {
     seen.push("began");
-    worker.log("info", "began");
+    worker.log("info", label);
     await after(60_000, null, { signal: current().signal }).catch((error) => {
       seen.push("aborted");
       throw error;
@@ -51,6 +57,11 @@ worker
   .method("left", () => current().deadline)
   .method("thrown", () => {
     throw "a text";
+  })
+  .method("hostile", (kind) => {
+    if (kind === "thenable") return { then: (resolve) => void resolve("kept") };
+    if (kind === "getter") return { get then() { throw new Error("no then"); } };
+    throw kind === "error" ? new Hostile() : Object.create(null);
   })
   .batch("halves", (numbers) =>
     numbers.map((n) => (n % 2 ? new RangeError(`${n} is odd`) : n === 0 ? () => {} : n / 2)),
