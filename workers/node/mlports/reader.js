@@ -108,7 +108,7 @@ function dieInTime() {
 
 function open() {
   const kind = fstatSync(input);
-  if (!kind.isFIFO() && !kind.isSocket()) return createReadStream(null, { fd: input }).on("data", receive);
+  if (!kind.isFIFO() && !kind.isSocket()) return createReadStream(null, { fd: input, autoClose: false }).on("data", receive);
   const buffer = Buffer.allocUnsafeSlow(READ_SIZE);
   const onread = { buffer, callback: (count) => receive(buffer.subarray(0, count)) };
   return new Socket({ fd: input, readable: true, writable: false, onread }).resume();
