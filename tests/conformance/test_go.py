@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,13 +20,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 import mlports
 from mlports import Orchestrator, ServiceConfig
 from mlports.testing.conformance import check
-from tests.languages import built, configuration, own_tests
+from tests.languages import built, configuration, new_project, own_tests
 from tests.workers import until
 
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return built("go", "go", "make")
+    return built("go")
 
 
 def frames(*messages: list[Any]) -> bytes:
@@ -181,14 +180,8 @@ async def test_many_calls_in_flight_are_no_slower_than_to_python(folder: Path, t
     assert min(took["go"]) < 2 * min(took["python"])
 
 
-def test_the_template_runs(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder / "template", tmp_path, dirs_exist_ok=True)
-    shutil.copytree(folder / "mlports", tmp_path / "mlports")
-    for file in [path for path in tmp_path.iterdir() if path.is_file()]:
-        file.write_text(file.read_text().replace("@NAME@", "line"))
-        file.rename(tmp_path / file.name.removesuffix(".txt"))
-    subprocess.run(["make"], cwd=tmp_path, check=True, capture_output=True)
-    with mlports.open(tmp_path / "mlports.toml") as orch:
+def test_a_new_project_runs(folder: Path, tmp_path: Path) -> None:
+    with new_project("go", tmp_path) as orch:
         assert orch.call("line.predict", 2) == 7.0
         assert orch.map("line.predict", range(4)) == [1.0, 4.0, 7.0, 10.0]
         assert list(orch.stream("line.count", 2)) == [1, 2]

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(BUILD_TIME)  # the first run builds the librari
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return built("rust", "cargo", "make")
+    return built("rust")
 
 
 def frames(*messages: list[Any]) -> bytes:

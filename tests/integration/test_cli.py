@@ -15,7 +15,8 @@ from mlports.cli.app import app
 from tests.integration.command_line import PATIENCE, environment, mlports, project, start
 
 COMMANDS = [
-    *("init", "run", "call", "status", "events", "stop", "script", "simulate", "demo", "release", "port", "check", "replay"),
+    *("init", "run", "call", "status", "events", "stop", "script", "simulate", "demo", "release"),
+    *("port", "check", "replay"),
 ]
 
 

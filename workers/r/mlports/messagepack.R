@@ -120,9 +120,8 @@ mlports_integer <- function(number) structure(as.numeric(number), class = "mlpor
   if (depth >= .deepest) stop("nested deeper than ", .deepest)
   keys <- names(value)
   first <- .head(length(value), if (is.null(keys)) 0x90 else 0x80, 15, if (is.null(keys)) c(0, 0xdc, 0xdd) else c(0, 0xde, 0xdf))
-  if (is.null(keys) && is.double(value) && !is.object(value) && !anyNA(value)) return(c(first, .write_doubles(value)))
+  if (is.null(keys)) return(c(first, .write_items(value, ndarray, depth)))
   items <- lapply(value, .write, ndarray, depth + 1)
-  if (is.null(keys)) return(c(first, unlist(items, use.names = FALSE)))
   original <- attr(value, "keys")
   written <- lapply(seq_along(keys), function(at) {
     if (is.null(original)) .write_text(charToRaw(enc2utf8(keys[[at]]))) else .write(original[[at]], FALSE, depth + 1)
@@ -130,7 +129,52 @@ mlports_integer <- function(number) structure(as.numeric(number), class = "mlpor
   c(first, unlist(c(rbind(written, items))))
 }
 
-# Many at once: R takes long for each of its functions, and not for each number.
+# The items of an array. Many numbers at once: R takes long for each of its functions, and not for each number.
+.write_items <- function(value, ndarray, depth) {
+  if (is.object(value)) value <- unclass(value)
+  if (length(value) < 16) return(unlist(lapply(value, .write, ndarray, depth + 1), use.names = FALSE))
+  runs <- rle(if (is.list(value)) vapply(value, .number_kind, "") else rep(typeof(value), length(value)))
+  ends <- cumsum(runs$lengths)
+  written <- lapply(seq_along(ends), function(run) {
+    items <- value[(ends[[run]] - runs$lengths[[run]] + 1):ends[[run]]]
+    numbers <- if (runs$values[[run]] %in% c("integer", "double")) unlist(items)
+    if (is.null(numbers) || anyNA(numbers)) return(unlist(lapply(items, .write, ndarray, depth + 1), use.names = FALSE))
+    if (is.integer(numbers)) .write_integers(numbers) else .write_doubles(numbers)
+  })
+  unlist(written, use.names = FALSE)
+}
+
+# "integer" or "double" for a plain number.
+.number_kind <- function(item) {
+  if (is.numeric(item) && length(item) == 1 && is.null(attributes(item))) typeof(item) else ""
+}
+
+# The shortest form of each, as .write_integer has it.
+.write_integers <- function(numbers) {
+  codes <- rep(0xce, length(numbers))
+  sizes <- rep(4, length(numbers))
+  form <- function(which, code, size) {
+    codes[which] <<- code
+    sizes[which] <<- size
+  }
+  form(numbers < 65536L, 0xcd, 2)
+  form(numbers < 256L, 0xcc, 1)
+  form(numbers < 128L, 0, 0)
+  form(numbers < -32L, 0xd0, 1)
+  form(numbers < -128L, 0xd1, 2)
+  form(numbers < -32768L, 0xd2, 4)
+  codes[sizes == 0] <- numbers[sizes == 0] %% 256L
+  starts <- cumsum(c(1, sizes + 1))
+  out <- raw(sum(sizes + 1))
+  out[starts[seq_along(numbers)]] <- as.raw(codes)
+  unsigned <- ifelse(numbers < 0, numbers + 256^sizes, numbers)
+  for (place in 1:4) {
+    which <- sizes >= place
+    out[starts[seq_along(numbers)][which] + place] <- as.raw(unsigned[which] %/% 256^(sizes[which] - place) %% 256)
+  }
+  out
+}
+
 .write_doubles <- function(numbers) {
   bytes <- matrix(writeBin(as.vector(numbers), raw(), endian = "big"), nrow = 8)
   as.vector(rbind(as.raw(0xcb), bytes))

@@ -1,7 +1,6 @@
-"""The golden vectors as lines for a language that has no JSON: name, fault, end, max_frame, stream and messages in hex.
+"""The golden vectors as lines for a language that has no JSON: name, fault, end, max_frame, stream, messages in hex.
 
-A message is as an encoder would write it, so that what was decoded can be encoded again and compared. Those that R has no
-equal for are left out: keys that are no strings come back in another order or form.
+A message is as an encoder would write it, so that what was decoded can be encoded again and compared.
 """
 
 import json
@@ -23,8 +22,8 @@ def head(count: int, short: int, most: int, codes: tuple[int, int, int]) -> byte
 
 def integer(number: int) -> bytes:
     if number >= 0:
-        forms = ((128, "B", None), (1 << 8, "B", 0xCC), (1 << 16, ">H", 0xCD), (1 << 32, ">I", 0xCE), (1 << 64, ">Q", 0xCF))
-        _, form, code = next(each for each in forms if number < each[0])
+        forms = ((128, "B", None), (1 << 8, "B", 0xCC), (1 << 16, ">H", 0xCD), (1 << 32, ">I", 0xCE))
+        _, form, code = next((each for each in forms if number < each[0]), (0, ">Q", 0xCF))
     else:
         forms = ((-32, "b", None), (-(1 << 7), "b", 0xD0), (-(1 << 15), ">h", 0xD1), (-(1 << 31), ">i", 0xD2))
         _, form, code = next((each for each in forms if number >= each[0]), (0, ">q", 0xD3))
