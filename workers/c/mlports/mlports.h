@@ -48,7 +48,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    const mlports_method *methods;
+    const mlports_method *methods; /* static: it is read until the process ends */
     /* Called once, with the service's config, before the first call; NULL: none. Other than 0 ends the worker with
      * status 1; it says why on stderr itself. */
     int (*setup)(const msgpack_object_map *config);

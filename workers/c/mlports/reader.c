@@ -45,7 +45,7 @@ static void push(mlports_context *context) {
 /* -- Requests -- */
 
 static const mlports_method *find_method(mlports_text name) {
-    for (const mlports_method *method = mlp.worker->methods; method != NULL && method->name != NULL; method++)
+    for (const mlports_method *method = mlp.worker.methods; method != NULL && method->name != NULL; method++)
         if (mlp_same(name, method->name)) return method;
     return NULL;
 }
@@ -128,9 +128,9 @@ static void answer_unknown(const mlp_message *message) {
     const int size = message->method.size < 200 ? (int)message->method.size : 200;
     const bool own = message->method.size > 1 && memcmp(message->method.ptr, "$/", 2) == 0;
     int used = own ? snprintf(text, sizeof text, "%.*s is not known to this worker", size, message->method.ptr)
-                   : snprintf(text, sizeof text, "the worker %s has no method '%.*s'; it has:", mlp.worker->name, size,
+                   : snprintf(text, sizeof text, "the worker %s has no method '%.*s'; it has:", mlp.worker.name, size,
                               message->method.ptr);
-    const mlports_method *method = own ? NULL : mlp.worker->methods;
+    const mlports_method *method = own ? NULL : mlp.worker.methods;
     for (; method != NULL && method->name != NULL && used > 0 && used < (int)sizeof text; method++)
         used += snprintf(text + used, sizeof text - (size_t)used, " %s", method->name);
     mlp_answer_error(message->id, "unimplemented", text, false);
@@ -161,7 +161,7 @@ static bool on_call(mlp_frame *frame, const mlp_message *message, bool *kept, ml
 
 static bool on_hello(mlp_frame *frame, const mlp_message *message, bool *kept, mlp_fault *fault) {
     if (!mlp_parse_hello(&message->params, &mlp.hello, fault)) return false;
-    mlp.input.max_frame = mlp.worker->max_frame > 0 ? mlp.worker->max_frame : mlp.hello.max_frame;
+    mlp.input.max_frame = mlp.worker.max_frame > 0 ? mlp.worker.max_frame : mlp.hello.max_frame;
     mlp.input.arrays = (mlp.hello.features & MLP_ARRAYS) != 0;
     mlp_set_peer_max_frame(mlp.hello.max_frame);
     mlp.features = mlp.hello.features;
@@ -366,7 +366,7 @@ void *mlp_reader(void *unused) {
     const mlp_got end = read_all(&fault);
     mlp_flush();
     if (end == MLP_FAULT)
-        fprintf(stderr, "%s: the orchestrator broke the protocol: %s: %s\n", mlp.worker->name, fault.name, fault.reason);
+        fprintf(stderr, "%s: the orchestrator broke the protocol: %s: %s\n", mlp.worker.name, fault.name, fault.reason);
     pthread_mutex_lock(&mlp.lock);
     if (end == MLP_FAULT) mlp.fault = fault;
     mlp.ended = true;

@@ -262,7 +262,7 @@ static void pack_methods(msgpack_packer *packer) {
         const char *name;
         unsigned flag;
     } kinds[] = {{"batch", MLPORTS_BATCH}, {"stream", MLPORTS_STREAM}, {"idempotent", MLPORTS_IDEMPOTENT}, {"input", MLPORTS_INPUT}};
-    const mlports_method *methods = mlp.worker->methods;
+    const mlports_method *methods = mlp.worker.methods;
     size_t count = 0;
     while (methods != NULL && methods[count].name != NULL) count++;
     msgpack_pack_map(packer, count);
@@ -293,7 +293,7 @@ static void answer_hello(uint64_t id) {
     pack_literal(&packer, "max_frame");
     msgpack_pack_uint32(&packer, mlp.input.max_frame);
     pack_literal(&packer, "name");
-    mlp_pack_text(&packer, mlp.worker->name);
+    mlp_pack_text(&packer, mlp.worker.name);
     pack_literal(&packer, "language");
     pack_literal(&packer, "c");
     pack_literal(&packer, "sdk");
@@ -304,7 +304,7 @@ static void answer_hello(uint64_t id) {
     msgpack_pack_array(&packer, features);
     for (size_t i = 0; i < features; i++) pack_literal(&packer, mlp_feature_names[i]);
     pack_literal(&packer, "concurrency");
-    msgpack_pack_unsigned_int(&packer, mlp.worker->concurrency > 0 ? mlp.worker->concurrency : 1);
+    msgpack_pack_unsigned_int(&packer, mlp.worker.concurrency > 0 ? mlp.worker.concurrency : 1);
     mlp.phase = MLP_READY;
     mlp_send(&(mlp_part){body.data, body.size}, 1);
     mlp_flush();
@@ -320,13 +320,13 @@ static bool wait_for_hello(void) {
 }
 
 static bool set_up(void) {
-    if (mlp.worker->setup == NULL || mlp.worker->setup(&mlp.hello.config) == 0) return true;
-    fprintf(stderr, "%s: its setup failed\n", mlp.worker->name);
+    if (mlp.worker.setup == NULL || mlp.worker.setup(&mlp.hello.config) == 0) return true;
+    fprintf(stderr, "%s: its setup failed\n", mlp.worker.name);
     return false;
 }
 
 static void serve(void) {
-    const unsigned count = mlp.worker->concurrency > 1 ? mlp.worker->concurrency - 1 : 0;
+    const unsigned count = mlp.worker.concurrency > 1 ? mlp.worker.concurrency - 1 : 0;
     pthread_t *others = mlp_need(malloc((count + 1) * sizeof *others));
     unsigned started = 0;
     while (started < count && pthread_create(&others[started], NULL, handle_jobs, NULL) == 0) started++;
@@ -356,7 +356,7 @@ int mlports_run(const mlports_worker *worker) {
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&mlp.changed, &monotonic);
-    mlp.worker = worker;
+    mlp.worker = *worker;
     mlp_input_open(&mlp.input, in);
     mlp_output_open(out);
     if (pthread_create(&reader, NULL, mlp_reader, NULL) != 0) {

@@ -55,7 +55,7 @@ typedef struct mlp_pending {
 typedef enum { MLP_NEW, MLP_GREETING, MLP_READY } mlp_phase;
 
 extern struct mlp_state {
-    const mlports_worker *worker;
+    mlports_worker worker;
     pthread_mutex_t lock;
     pthread_cond_t jobs;    /* something is in the queue, or it is over */
     pthread_cond_t changed; /* credit, cancel, an item, an answer, the end */

@@ -23,7 +23,7 @@ public:
     // `concurrency`: threads that run handlers; the first is the one that calls run(). `max_frame`: the longest frame
     // accepted, in bytes; 0: as the orchestrator's own.
     explicit Worker(std::string name, unsigned concurrency = 1, std::uint32_t max_frame = 0)
-        : server_(std::make_unique<detail::Server>(std::move(name), concurrency, max_frame)) {}
+        : server_(std::make_shared<detail::Server>(std::move(name), concurrency, max_frame)) {}
 
     // Called once, before the first call, with the service's config: a map, or nil. What it throws ends the worker with
     // status 1.
@@ -76,7 +76,7 @@ private:
             throw std::invalid_argument("there is a method '" + name + "' already");
     }
 
-    std::unique_ptr<detail::Server> server_;
+    std::shared_ptr<detail::Server> server_;
 };
 
 }  // namespace mlports

@@ -7,7 +7,7 @@
 
 namespace mlports::detail {
 
-class Server {
+class Server : public std::enable_shared_from_this<Server> {
 public:
     std::string name;
     std::map<std::string, Method, std::less<>> methods;
@@ -21,7 +21,8 @@ public:
 
     int run() {
         std::signal(SIGINT, SIG_IGN);  // at a terminal it reaches every process: the orchestrator decides
-        std::thread([this] { read(); }).detach();
+        // It may wait in a read for ever: it keeps alive what it uses, whatever main does meanwhile.
+        std::thread([self = shared_from_this()] { self->read(); }).detach();
         if (wait_for_hello()) {
             if (!set_up()) return 1;
             answer_hello();

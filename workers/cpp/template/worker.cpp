@@ -20,10 +20,16 @@ static std::vector<double> predict(const std::vector<double> &xs) {
     return ys;
 }
 
+struct Line {
+    std::string kind;
+    double slope, intercept;
+    MSGPACK_DEFINE_MAP(kind, slope, intercept);  // a map on the wire
+};
+
 // A plain method: arguments in, one value out. What it prints goes to the log and never breaks the protocol.
-static std::map<std::string, msgpack::object> describe() {
+static Line describe() {
     std::cout << "somebody asked what this is" << std::endl;
-    return {{"kind", msgpack::object("line")}, {"slope", msgpack::object(slope)}, {"intercept", msgpack::object(intercept)}};
+    return {"line", slope, intercept};
 }
 
 // A stream: items go only as fast as they are read.
