@@ -92,7 +92,7 @@ static bool take_meta(mlports_context *context, const char **refusal, mlp_fault 
         context->batch = context->params.size;
     }
     if (deadline != NULL && deadline->type != MSGPACK_OBJECT_NIL) {
-        if (mlports_as_double(deadline, &left)) context->deadline = mlp_now() + left / 1000;
+        if (mlports_as_double(deadline, &left) && !isnan(left)) context->deadline = mlp_now() + left / 1000;
         else *refusal = "meta deadline_ms is a number";
     }
     return true;
