@@ -21,7 +21,7 @@ from tests.languages import built, configuration
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return built("c", "cc", "make", "pkg-config")
+    return built("c")
 
 
 class TestC(CompiledWorkers):

@@ -16,7 +16,7 @@ from tests.languages import built, configuration
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    return built("cpp", "c++", "make")
+    return built("cpp")
 
 
 class TestCpp(CompiledWorkers):

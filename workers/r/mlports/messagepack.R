@@ -120,7 +120,12 @@ mlports_integer <- function(number) structure(as.numeric(number), class = "mlpor
   if (depth >= .deepest) stop("nested deeper than ", .deepest)
   keys <- names(value)
   first <- .head(length(value), if (is.null(keys)) 0x90 else 0x80, 15, if (is.null(keys)) c(0, 0xdc, 0xdd) else c(0, 0xde, 0xdf))
-  if (is.null(keys)) return(c(first, .write_items(value, ndarray, depth)))
+  if (is.null(keys) && length(value) >= 16) return(c(first, .write_items(value, ndarray, depth)))
+  if (is.null(keys)) {
+    # Without lapply, which would use up the stack before the deepest nesting is reached.
+    for (at in seq_along(value)) first <- c(first, .write(value[[at]], ndarray, depth + 1))
+    return(first)
+  }
   items <- lapply(value, .write, ndarray, depth + 1)
   original <- attr(value, "keys")
   written <- lapply(seq_along(keys), function(at) {
@@ -132,7 +137,6 @@ mlports_integer <- function(number) structure(as.numeric(number), class = "mlpor
 # The items of an array. Many numbers at once: R takes long for each of its functions, and not for each number.
 .write_items <- function(value, ndarray, depth) {
   if (is.object(value)) value <- unclass(value)
-  if (length(value) < 16) return(unlist(lapply(value, .write, ndarray, depth + 1), use.names = FALSE))
   runs <- rle(if (is.list(value)) vapply(value, .number_kind, "") else rep(typeof(value), length(value)))
   ends <- cumsum(runs$lengths)
   written <- lapply(seq_along(ends), function(run) {
