@@ -5,12 +5,13 @@
 #   make demo PYTHON=/path/to/python   instead of the newest suitable Python on PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check workers bench soak clean
 
 ARGS ?=
 PYTHON ?=
 BIN := .venv/bin
 SOAK_TIMEOUT ?= 3600
+LANGUAGES := $(patsubst workers/%/Makefile,%,$(wildcard workers/*/Makefile))
 # Most tests wait for processes most of the time, so there are more of them at once than processors; files stay whole.
 PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
 
@@ -58,23 +59,32 @@ help: ## this list
 demo: .venv/.stamp-run ## see it work: workers start, answer, crash and come back
 	@$(BIN)/mlports demo $(ARGS)
 
-test: .venv/.stamp-dev ## run the tests
+test: .venv/.stamp-dev workers ## run the tests
 	@$(PYTEST) $(ARGS)
 
-check: .venv/.stamp-dev ## lint, format, types and tests
+check: .venv/.stamp-dev workers ## lint, format, types and tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(PYTEST) $(ARGS)
 
-bench: .venv/.stamp-bench ## measure it, beside other Python worker pools
+workers: $(LANGUAGES:%=worker-in-%) ## build the workers in other languages that this machine has the tools for
+
+# One that cannot be built holds nobody up: its tests say why.
+worker-in-%:
+	@missing=$$($(MAKE) -s --no-print-directory -C workers/$* missing); \
+	if [ -n "$$missing" ]; then echo "No workers in $*: not installed are" $$missing; \
+	else $(MAKE) -s --no-print-directory -C workers/$* build || echo "the workers in $* could not be built" >&2; fi
+
+bench: .venv/.stamp-bench workers ## measure it, beside other Python worker pools
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: .venv/.stamp-dev ## run the long tests, which `make test` leaves out
+soak: .venv/.stamp-dev workers ## run the long tests, which `make test` leaves out
 	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
 
 clean: ## remove .venv and everything the tools left
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@for language in $(LANGUAGES); do $(MAKE) -s --no-print-directory -C workers/$$language clean; done
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
