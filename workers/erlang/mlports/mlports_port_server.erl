@@ -160,7 +160,7 @@ kill(State = #state{port = Port}) ->
 
 signal(_, #state{os_pid = undefined}) -> ok;
 signal(Signal, #state{os_pid = OsPid}) ->
-    os:cmd(lists:flatten(io_lib:format("kill -~s -- -~b", [Signal, OsPid]))),
+    os:cmd(lists:flatten(io_lib:format("kill -s ~s -- -~b", [Signal, OsPid]))),
     ok.
 
 %% The state as crash reports show it: without what callers and workers sent.

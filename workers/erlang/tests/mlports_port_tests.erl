@@ -145,7 +145,7 @@ shown(_, Other) -> Other.
 
 %% [1, 0, {code: "", message: ""}, nil]: a worker that knows no hello. It is stopped by a signal, and its child with it.
 bare_test() ->
-    Answer = "\\000\\000\\000\\023\\224\\001\\000\\202\\244code\\240\\247message\\240\\300",
+    Answer = "\\000\\000\\000\\024\\224\\001\\000\\202\\244code\\240\\247message\\240\\300",
     {ok, Port} = mlports_port:start_link(#{command => ["sh", "-c", "printf '" ++ Answer ++ "'; sleep 600 & cat >&2"]}),
     #{features := [], os_pid := OsPid} = mlports_port:info(Port),
     unlink(Port),
