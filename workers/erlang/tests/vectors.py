@@ -1,6 +1,6 @@
 """Writes protocol/vectors/frames.json and sessions.json as Erlang terms, for file:consult/1: OTP 25 reads no JSON.
 
-    python3 vectors.py VECTORS_FOLDER OUTPUT_FOLDER
+python3 vectors.py VECTORS_FOLDER OUTPUT_FOLDER
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def tagged(tag: str, content: Any) -> str:
     if tag == "map":
         return "{map,[" + ",".join(f"{{{term(k)},{term(v)}}}" for k, v in content) + "]}"
     if tag == "timestamp":
-        return "{timestamp,%d,%d}" % tuple(content)
+        seconds, nanoseconds = content
+        return f"{{timestamp,{seconds},{nanoseconds}}}"
     if tag == "ext":
         return f"{{ext,{content[0]},{binary(bytes.fromhex(content[1]))}}}"
     assert tag == "ndarray", tag
@@ -88,7 +89,8 @@ def step(fields: dict[str, Any]) -> str:
 
 def conversation(fields: dict[str, Any]) -> str:
     steps = ",".join(map(step, fields["steps"]))
-    return f"#{{name => {text(fields['name'])}, side => {fields['side']}, outcome => '{fields['outcome']}', steps => [{steps}]}}.\n"
+    name, side, outcome = text(fields["name"]), fields["side"], fields["outcome"]
+    return f"#{{name => {name}, side => {side}, outcome => '{outcome}', steps => [{steps}]}}.\n"
 
 
 def main(source: str, target: str) -> None:
