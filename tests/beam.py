@@ -30,7 +30,7 @@ def frame(payload: bytes) -> bytes:
 
 
 def learnt(weights: Weights, rate: float, rows: Array, targets: Array) -> tuple[Array, Weights]:
-    """Gradient descent on half the squared error, sample by sample: the outputs before each step, the weights behind."""
+    """Gradient descent on half the squared error, sample by sample: the outputs before each, the weights behind all."""
     layers = [np.array(layer) for layer in weights]
     outputs = []
     for row, target in zip(rows, targets, strict=True):
