@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import RidgeClassifier
 
 import mlports
-from mlports import Config, Orchestrator, ServiceConfig
+from mlports import Config, Orchestrator
 from mlports.testing.conformance import check
 from tests.integration.raw_worker import RawWorker
 from tests.languages import built, configuration, new_project, own_tests, running
 from tests.workers import until_blocking
-
-_PYTHON_ECHO = """\
-from mlports_worker import Worker
-worker = Worker("echo")
-worker.method(name="echo")(lambda x: x)
-worker.run()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -131,24 +123,6 @@ def test_fd34_without_its_descriptors_is_told(folder: Path) -> None:
     ended = run(folder, hello(1), MLPORTS_TRANSPORT="fd34", MLPORTS_WORKER="1")
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert b"descriptors 3 and 4 are not open" in ended.stderr
-
-
-async def test_many_calls_in_flight_are_no_slower_than_to_python(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "echo.py").write_text(_PYTHON_ECHO)
-    services = {
-        "node": ServiceConfig(command=["node", str(folder / "examples/conformance.js")]),
-        "python": ServiceConfig(command=[sys.executable, str(tmp_path / "echo.py")]),
-    }
-    took: dict[str, list[float]] = {name: [] for name in services}
-    clock = asyncio.get_running_loop().time
-    async with Orchestrator(services=services) as orch:
-        for _ in range(5):
-            for name, times in took.items():
-                begun = clock()
-                await orch.map(f"{name}.echo", [b"x" * 64] * 4000)
-                times.append(clock() - begun)
-    # Half as fast would be a fault; what is nearer is for a machine that does nothing else.
-    assert min(took["node"]) < 2 * min(took["python"])
 
 
 def test_a_new_project_runs(folder: Path, tmp_path: Path) -> None:

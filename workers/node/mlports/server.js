@@ -157,8 +157,8 @@ export class Server {
 
   /** Nothing more is read: because of a violation, or, with null, because the stream has ended. */
   #end(violation) {
+    this.#ended = true; // first: jobs look for what has been read meanwhile, and would find another end
     this.jobs.pump(); // what came whole before it
-    this.#ended = true;
     this.calls.failAll();
     for (const job of this.#open.values()) job.input?.cut("the orchestrator went away before the input's end");
     // What handlers had begun fails now, and nobody waits for it: that is no reason for another status than 0.
