@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.command_line import environment
 from tests.languages import built, configuration
 
 # The methods of workers/erlang/examples/conformance.erl, as the host's own tests call them.
@@ -125,31 +126,48 @@ def test_workers_of_any_language_are_children_of_a_supervisor(language: str, tmp
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-6000:]
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        ("erlang", ["erl", "-noinput", "-pa", "build", "-s", "host", "main", "-extra"]),
-        ("elixir", ["elixir", "-pa", "build", "examples/host.exs"]),
-    ],
-    ids=["erlang", "elixir"],
-)
-def test_the_example_host_outlives_its_worker(host: tuple[str, list[str]], tmp_path: Path) -> None:
-    """It calls, kills the worker itself, and calls again; the worker ends with the node."""
-    language, command = host
+_HOSTS = {
+    "erlang": ["erl", "-noinput", "-pa", "build", "-s", "host", "main", "-extra"],
+    "elixir": ["elixir", "-pa", "build", "examples/host.exs"],
+}
+
+
+def run_example_host(language: str, *arguments: str) -> list[str]:
+    """The last three lines that the example host in this language prints, given METHOD ARGUMENT COMMAND…"""
     folder = built(language)
-    program = tmp_path / "conformance.py"
-    program.write_text(_PYTHON)
     ended = subprocess.run(
-        [*command, "echo", "hello", sys.executable, str(program)],
+        [*_HOSTS[language], *arguments],
         cwd=folder,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=55,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.splitlines()[-3:] == [
+    return ended.stdout.splitlines()[-3:]
+
+
+@pytest.mark.parametrize("language", _HOSTS)
+def test_the_example_host_outlives_its_worker(language: str, tmp_path: Path) -> None:
+    """It calls, kills the worker itself, and calls again; the worker ends with the node."""
+    program = tmp_path / "conformance.py"
+    program.write_text(_PYTHON)
+    assert run_example_host(language, "echo", "hello", sys.executable, str(program)) == [
         "echo gave hello",
         "killed while it was called: unavailable",
         "echo gave hello",
+    ]
+
+
+@pytest.mark.parametrize("language", _HOSTS)
+def test_the_example_host_has_a_whole_orchestrator_through_one_port(language: str, tmp_path: Path) -> None:
+    """What it kills is the orchestrator, whose workers go with it; OTP starts another one, in the same folder."""
+    (tmp_path / "conformance.py").write_text(_PYTHON)
+    (tmp_path / "mlports.toml").write_text('[service.inner]\ncommand = ["python", "conformance.py"]\n')
+    port = [sys.executable, "-m", "mlports", "port", "-c", str(tmp_path / "mlports.toml")]
+    assert run_example_host(language, "inner.echo", "hello", *port) == [
+        "inner.echo gave hello",
+        "killed while it was called: unavailable",
+        "inner.echo gave hello",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -31,7 +32,7 @@ def run(folder: Path, *command: str) -> str:
 
 def test_the_readme_has_all_that_it_should_show() -> None:
     assert {"squares.py", "mlports.toml", "blocking.py", "asynchronous.py", "bare.py", "bare.toml"} <= set(FILES)
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
 
 
 def test_the_worker_has_twelve_lines_and_the_bare_one_thirty() -> None:
@@ -40,11 +41,19 @@ def test_the_worker_has_twelve_lines_and_the_bare_one_thirty() -> None:
     assert len(code) <= 30
 
 
-@pytest.mark.parametrize(("command", "printed"), [*zip(COMMANDS, ["144", '"desserts"'], strict=True)])
-def test_commands_print_what_they_should(folder: Path, command: str, printed: str) -> None:
+def printed_by(folder: Path, command: str) -> str:
     first, *arguments = shlex.split(command)
     assert first == "mlports"
-    assert run(folder, sys.executable, "-m", "mlports", *arguments).strip() == printed
+    return run(folder, sys.executable, "-m", "mlports", *arguments)
+
+
+@pytest.mark.parametrize(("command", "printed"), [*zip(COMMANDS[:2], ["144", '"desserts"'], strict=True)])
+def test_commands_print_what_they_should(folder: Path, command: str, printed: str) -> None:
+    assert printed_by(folder, command).strip() == printed
+
+
+def test_the_bare_worker_is_checked(folder: Path) -> None:
+    assert json.loads(printed_by(folder, COMMANDS[2]))["level_as_far_as_tried"] == "bare"
 
 
 @pytest.mark.parametrize(
