@@ -164,4 +164,4 @@ class BeamWorkers:
             with pytest.raises(mlports.InvalidArgument, match="a number is needed, not"):
                 orch.call("line.predict", "x")
             assert orch.call("line.describe") == {"kind": "line", "slope": 3, "intercept": 1}
-            assert list(orch.stream("line.count", 3, 0)) == [1, 2, 3]
+            assert list(orch.stream("line.steps", 3, 0)) == [1, 2, 3]

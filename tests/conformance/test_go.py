@@ -184,7 +184,7 @@ def test_a_new_project_runs(folder: Path, tmp_path: Path) -> None:
     with new_project("go", tmp_path) as orch:
         assert orch.call("line.predict", 2) == 7.0
         assert orch.map("line.predict", range(4)) == [1.0, 4.0, 7.0, 10.0]
-        assert list(orch.stream("line.count", 2)) == [1, 2]
+        assert list(orch.stream("line.steps", 2)) == [1, 2]
         assert orch.call("line.describe") == {"kind": "line", "slope": 3.0, "intercept": 1.0}
         with pytest.raises(mlports.InvalidArgument, match="float64 is due"):
             orch.call("line.predict", "two")

@@ -158,4 +158,4 @@ def test_a_new_project_runs(folder: Path, tmp_path: Path) -> None:
         assert failed.value.code == "invalid_argument"
         assert orch.map("line.predict", [0, 0.5, "x"], return_exceptions=True)[:2] == [1.0, 2.5]
         assert orch.call("line.describe") == {"kind": "line", "slope": 3.0, "intercept": 1.0}
-        assert list(orch.stream("line.count", 3, 0)) == [1, 2, 3]
+        assert list(orch.stream("line.steps", 3, 0)) == [1, 2, 3]

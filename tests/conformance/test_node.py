@@ -132,5 +132,5 @@ def test_a_new_project_runs(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(mlports.InvalidArgument, match="a number is needed, not"):
             orch.call("line.predict", "x")
         assert orch.call("line.describe") == {"kind": "line", "slope": 3, "intercept": 1}
-        assert list(orch.stream("line.count", 3, 0)) == [1, 2, 3]
+        assert list(orch.stream("line.steps", 3, 0)) == [1, 2, 3]
     assert not (tmp_path / "project" / "node_modules").exists()

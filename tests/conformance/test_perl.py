@@ -63,4 +63,4 @@ def test_a_new_project_runs(folder: Path, tmp_path: Path) -> None:
             orch.call("line.predict", "x")
         assert failed.value.code == "invalid_argument"
         assert orch.call("line.describe") == {"kind": "line", "slope": 3.0, "intercept": 1.0}
-        assert list(orch.stream("line.count", 3, 0)) == [1, 2, 3]
+        assert list(orch.stream("line.steps", 3, 0)) == [1, 2, 3]

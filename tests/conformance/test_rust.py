@@ -204,7 +204,7 @@ def test_the_template_runs(folder: Path) -> None:
     with mlports.open(place / "mlports.toml") as orch:
         assert orch.call("line.predict", 2) == 7.0
         assert orch.map("line.predict", range(4)) == [1.0, 4.0, 7.0, 10.0]
-        assert list(orch.stream("line.count", 3)) == [0, 1, 2]
+        assert list(orch.stream("line.steps", 3)) == [0, 1, 2]
         assert orch.call("line.describe") == {"kind": "line", "slope": 3.0, "intercept": 1.0}
         with pytest.raises(mlports.InvalidArgument, match='string "two", expected f64'):
             orch.call("line.predict", "two")

@@ -177,7 +177,7 @@ def test_init_makes_a_project_that_runs_as_it_stands(tmp_path: Path) -> None:
     described = mlports("call", "line.describe", "-c", "new", cwd=tmp_path)
     assert json.loads(described.stdout) == {"kind": "line", "slope": 3.0, "intercept": 1.0}
     assert described.stderr.endswith(" | somebody asked what this is\n")
-    streamed = mlports("call", "line.count", "3", "0", "--stream", cwd=tmp_path / "new")
+    streamed = mlports("call", "line.steps", "3", "0", "--stream", cwd=tmp_path / "new")
     assert streamed.stdout == "1\n2\n3\n"
 
 

@@ -41,7 +41,7 @@ static int predict(mlports_context *context, const msgpack_object_array *calls, 
 }
 
 /* A stream: items go only as fast as they are read. */
-static int count(mlports_context *context, const msgpack_object_array *args, msgpack_packer *result) {
+static int steps(mlports_context *context, const msgpack_object_array *args, msgpack_packer *result) {
     int64_t n;
     double seconds = 0.1;
     if (mlports_arguments(context, args, "i|d", &n, &seconds) != 0) return -1;
@@ -58,7 +58,7 @@ int main(void) {
     static const mlports_method methods[] = {
         {"describe", describe, 0},
         {"predict", predict, MLPORTS_BATCH | MLPORTS_IDEMPOTENT},
-        {"count", count, MLPORTS_STREAM},
+        {"steps", steps, MLPORTS_STREAM},
         {0},
     };
     return mlports_run(&(mlports_worker){.name = "@NAME@", .methods = methods, .setup = load});

@@ -33,7 +33,7 @@ static Line describe() {
 }
 
 // A stream: items go only as fast as they are read.
-static void count(mlports::Context &context, mlports::Items &items, int n, std::optional<double> seconds) {
+static void steps(mlports::Context &context, mlports::Items &items, int n, std::optional<double> seconds) {
     for (int number = 1; number <= n; number++) {
         context.wait(seconds.value_or(0.1));  // throws when the call is cancelled
         context.progress(number, n);
@@ -46,6 +46,6 @@ int main() {
     worker.setup(load);
     worker.method("describe", describe);
     worker.batch("predict", predict, mlports::idempotent);
-    worker.method("count", count);
+    worker.method("steps", steps);
     return worker.run();
 }

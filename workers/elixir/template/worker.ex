@@ -32,7 +32,7 @@ defmodule Worker do
 
   @doc "What a stream's function gives is enumerated only as fast as it is read."
   @stream true
-  def count(n, seconds \\ 0.1) do
+  def steps(n, seconds \\ 0.1) do
     Stream.map(1..n//1, fn number ->
       Process.sleep(round(1000 * seconds))
       progress(number, n)

@@ -8,7 +8,7 @@ start() ->
         {setup, fun setup/1},
         {method, "describe", fun describe/0},
         {batch, "predict", fun predict/1, [idempotent]},
-        {stream, "count", [fun count/1, fun count/2]}
+        {stream, "steps", [fun steps/1, fun steps/2]}
     ]).
 
 %% Called once, before the first call, with `config` from mlports.toml: the place to load a model. What it gives is
@@ -33,9 +33,9 @@ predict_one(X) ->
     mlports_worker:failure(invalid_argument, io_lib:format("a number is needed, not ~p", [X])).
 
 %% A stream: each item waits until the caller has room for it.
-count(N) -> count(N, 0.1).
+steps(N) -> steps(N, 0.1).
 
-count(N, Seconds) ->
+steps(N, Seconds) ->
     [begin
          timer:sleep(round(1000 * Seconds)),
          mlports_worker:progress(I, N),

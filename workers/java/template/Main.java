@@ -17,7 +17,7 @@ public final class Main {
                 .setup(line::load)
                 .method("describe", line::describe)
                 .batch("predict", line::predict, Option.IDEMPOTENT)
-                .stream("count", line::count)
+                .stream("steps", line::steps)
                 .run();
     }
 
@@ -44,7 +44,7 @@ public final class Main {
     }
 
     /** A stream: it goes on only as fast as its items are read. */
-    private void count(Context ctx, Arguments args, Emitter out) throws InterruptedException {
+    private void steps(Context ctx, Arguments args, Emitter out) throws InterruptedException {
         long n = args.integer(0);
         double seconds = args.size() > 1 ? args.number(1) : 0.1;
         for (long number = 1; number <= n; number++) {

@@ -28,7 +28,7 @@ worker:batch("predict", function(_, xs)
 end, { idempotent = true })
 
 -- A stream method: each item is sent when it is emitted, which waits until the caller takes it.
-worker:stream("count", function(request, n, seconds)
+worker:stream("steps", function(request, n, seconds)
     for number = 1, n do
         os.execute(("sleep %f"):format(seconds or 0.1)) -- Lua itself cannot wait
         request:progress(number, n)

@@ -31,7 +31,7 @@ function predictOne(x) {
 }
 
 /** A generator streams what it yields, only as fast as it is read. */
-worker.stream("count", async function* (n, seconds = 0.1) {
+worker.stream("steps", async function* (n, seconds = 0.1) {
   for (let number = 1; number <= n; number++) {
     await after(seconds * 1000, null, { signal: current().signal });
     current().progress(number, n);

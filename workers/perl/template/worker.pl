@@ -39,7 +39,7 @@ sub predict_one ($x) {
 
 # A stream method: each item is sent when it is emitted, which waits until the caller takes it.
 $worker->stream(
-    count => sub ($request, $n, $seconds = 0.1) {
+    steps => sub ($request, $n, $seconds = 0.1) {
         for my $number (1 .. $n) {
             $request->sleep($seconds);
             $request->progress($number, $n);

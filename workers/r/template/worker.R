@@ -26,7 +26,7 @@ worker$batch("predict", function(request, xs) {
 }, idempotent = TRUE)
 
 # A stream method: each item is sent when it is emitted, which waits until the caller takes it.
-worker$stream("count", function(request, n, seconds = 0.1) {
+worker$stream("steps", function(request, n, seconds = 0.1) {
   for (number in seq_len(n)) {
     Sys.sleep(seconds)
     request$progress(number, n)

@@ -29,7 +29,7 @@ worker.batch("predict", idempotent: true) do |xs|
 end
 
 # What a stream method gives is sent item by item, only as fast as it is read.
-worker.stream("count") do |n, seconds = 0.1|
+worker.stream("steps") do |n, seconds = 0.1|
   (1..n).lazy.map do |number|
     Mlports.context.sleep(seconds)
     Mlports.context.progress(number, n)

@@ -55,7 +55,7 @@ fn main() {
     });
 
     // A stream, only as fast as it is read.
-    worker.stream("count", |context, items: &mut Emitter, (n, seconds): (u64, Option<f64>)| {
+    worker.stream("steps", |context, items: &mut Emitter, (n, seconds): (u64, Option<f64>)| {
         for number in 0..n {
             context.sleep(Duration::try_from_secs_f64(seconds.unwrap_or(0.0))?)?;
             items.send(number)?;
