@@ -165,7 +165,8 @@ class Report:
             return
         sure, tried = self.level, self.level_as_far_as_tried
         if rank(tried) > rank(sure):
-            names = ", ".join(sorted({result.why.removeprefix("has no method ") for result in self.untried}))
+            lists = [result.why.removeprefix("has no method ").split(", ") for result in self.untried]
+            names = ", ".join(sorted({name for names in lists for name in names}))
             yield (
                 f"Level: {tried}, with the reservation that {_checks(len(self.untried))} could not be tried: "
                 f"the worker has no method {names}."
