@@ -19,8 +19,8 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +33,7 @@ except ImportError as error:
     sys.exit(f"{sys.executable} has no module {error.name}: {sys.executable} -m pip install '{ROOT}[models]'")
 
 TRAIN = HERE / "build" / "train.csv"  # where mlports.toml says that the workers find it
+TEST = TRAIN.with_name("test.csv")
 
 LEARNED, HELD_OUT = 1200, 597
 ROWS_EACH = 10  # images in a record
@@ -81,11 +82,9 @@ class Story:
 
 def main() -> int:
     options = arguments()
-    if find_spec("sklearn") is None:
-        sys.exit(f"the digits come with scikit-learn: {sys.executable} -m pip install '{ROOT}[models]'")
     try:
-        config = panel(options.only)
         images, labels = digits()
+        config = panel(options.only)
         return asyncio.run(vote(config, images[: options.rows], labels[: options.rows], options.kill))
     except KeyboardInterrupt:
         print("\ninterrupted: nothing is left running", file=sys.stderr)
@@ -95,12 +94,12 @@ def main() -> int:
         return 1
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Workers in all languages vote on digits, in one pipeline.")
     parser.add_argument("--rows", type=int, default=HELD_OUT, help=f"images to vote on, 1 to {HELD_OUT} (default: all)")
     parser.add_argument("--only", metavar="LANGUAGES", default=",".join(VOTERS), help="some of them: python,ruby")
     parser.add_argument("--kill", metavar="LANGUAGE", help="whose worker is killed (default: the middle one's)")
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     options.only = [name.strip() for name in options.only.split(",")]
     if not 1 <= options.rows <= HELD_OUT:
         parser.error(f"--rows {options.rows}: there are 1 to {HELD_OUT}")
@@ -113,17 +112,26 @@ def arguments() -> argparse.Namespace:
 
 
 def digits() -> tuple[list[list[int]], list[int]]:
-    """Writes what the workers learn from; gives the other images, rows of 64 numbers from 0 to 16, and their labels."""
-    from sklearn.datasets import load_digits  # takes seconds
+    """The images that no worker learns, rows of 64 numbers from 0 to 16, and their labels; at first writes all."""
+    if not (TRAIN.exists() and TEST.exists()):
+        write_digits()
+    rows = [[int(number) for number in line.split(",")] for line in TEST.read_text().splitlines()]
+    return [row[:-1] for row in rows], [row[-1] for row in rows]
 
+
+def write_digits() -> None:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        sys.exit(f"the digits come with scikit-learn: {sys.executable} -m pip install '{ROOT}[models]'")
     images, labels = load_digits(return_X_y=True)
-    rows, answers = images.astype(int).tolist(), labels.tolist()
-    lines = (",".join(map(str, [*row, label])) for row, label in zip(rows[:LEARNED], answers, strict=False))
-    table = "".join(f"{line}\n" for line in lines)
-    if not TRAIN.exists() or TRAIN.read_text() != table:
-        TRAIN.parent.mkdir(exist_ok=True)
-        TRAIN.write_text(table)
-    return rows[LEARNED:], answers[LEARNED:]
+    lines = [",".join(map(str, [*row, label])) + "\n" for row, label in zip(images.astype(int), labels, strict=True)]
+    TRAIN.parent.mkdir(exist_ok=True)
+    for path, part in ((TRAIN, lines[:LEARNED]), (TEST, lines[LEARNED:])):
+        # Whole or not at all, for whoever else runs this or reads it.
+        with NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.writelines(part)
+        Path(file.name).replace(path)
 
 
 def panel(wanted: list[str]) -> Config:
