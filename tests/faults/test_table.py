@@ -94,7 +94,7 @@ def check_what_the_caller_saw(row: Row, seen: Scene, result: Any) -> None:
         assert (result.method, result.replica, result.retryable) == (method, 0, True)
         attempt = " (attempt 2)" if "retries" in row.settings else ""
         assert str(result) == f"faulty.{method} got no answer{attempt}: {verdict}"
-        assert f"with {len(verdict.in_flight)} requests in flight" in str(result)
+        assert f"with {len(verdict.in_flight)} request" in str(result)
         if row.stderr:
             assert str(result).endswith("; its last words on stderr:\n  | " + "\n  | ".join(row.stderr))
 

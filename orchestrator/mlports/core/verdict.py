@@ -70,7 +70,8 @@ class Verdict:
         if self.pid is not None:
             who += f" (pid {self.pid})"
         when = f" after {self.uptime:.1f} s" if self.pid is not None else ""
-        lost = f", with {len(self.in_flight)} requests in flight" if self.in_flight else ""
+        count = len(self.in_flight)
+        lost = f", with {count} {'request' if count == 1 else 'requests'} in flight" if count else ""
         said = "".join(f"\n  | {line}" for line in self.stderr[-8:])
         kept = f"; recorded in {self.recording}" if self.recording else ""
         text = f"{who} {self.detail}{when}{lost}{kept}" + (f"; its last words on stderr:{said}" if said else "")
