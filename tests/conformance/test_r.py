@@ -22,7 +22,7 @@ def folder() -> Path:
 
 
 def test_level_standard(folder: Path) -> None:
-    report = check(configuration("r").service["conformance"].command, cwd=folder, level="standard")
+    report = check(configuration("r").service["conformance"].command, cwd=folder, level="standard", timeout=20)
     assert report.passed, str(report)
 
 

@@ -23,7 +23,7 @@ from mlports.replay.messages import framed, pack, parse
 from mlports.replay.script import Await, Nested, Script, Step, Write
 from mlports.runtime.buffers import drop, first_ones
 from mlports.runtime.out_of_memory import cause_of, kills_so_far
-from mlports.runtime.process import Process
+from mlports.runtime.process import Process, resolve
 from mlports_protocol import Buffer, FrameDecoder, Notification, RemoteProtocolError, Request, Response
 
 _READ_SIZE = 256 * 1024
@@ -81,6 +81,7 @@ async def feed(
 ) -> Outcome:
     """Starts a worker, plays the script to it and ends it; nothing of it is left. Raises `SpawnFailed`.
 
+    As in a configuration, "python" is the interpreter that runs this.
     `on_greeting` may refuse the worker by what it answers to `$/hello`; the reason is the outcome's `refused`.
     """
     feeding = _Feeding(script, pace or Pace(), on_greeting)
@@ -132,7 +133,7 @@ class _Feeding:
         self._kills = kills_so_far()
         own = {"MLPORTS_WORKER": "1", "MLPORTS_TRANSPORT": "fd34" if transport == "fd34" else ""}
         self._process = Process(
-            command,
+            resolve(command, None, Path.cwd()),
             cwd=Path.cwd(),
             env={**os.environ, **own},
             transport=transport,
