@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlports import CallError, Orchestrator, ServiceConfig, StartFailed
+from tests.workers import until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {
@@ -94,3 +96,22 @@ async def test_a_million_rows_an_epoch_take_no_more_memory_than_a_few_blocks() -
         assert told["rows"] == ROWS
         assert peak_memory(pid) - before < BLOCKS_AT_ONCE < ROWS * 80 / 1024 / 1.5
         assert (await orch.call("net.evaluate", x, (x @ line > 0).astype(float)))["accuracy"] > 0.97
+
+
+async def test_killed_it_goes_on_from_its_snapshot(tmp_path: Path) -> None:
+    """The steps after the kill are those that a network which was never killed takes."""
+    rows, targets = [["u", 1.0], ["v", 0.5], [None, -1.0]], [1, 0, 1]
+    keeps = {"dir": str(tmp_path), "every": 1}
+    services = {"net": service(layers=[2, 3, 1], snapshot=keeps), "whole": service(layers=[2, 3, 1])}
+    async with Orchestrator(services) as orch:
+        for _ in range(3):
+            await orch.call("net.backprop", rows, targets)
+            await orch.call("whole.backprop", rows, targets)
+        status: Any = orch.status()
+        pid = status["services"]["net"]["replicas"][0]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not Path(f"/proc/{pid}").exists(), "it was dead")
+        for _ in range(3):
+            killed = await orch.call("net.backprop", rows, targets, timeout=20)
+            assert killed == await orch.call("whole.backprop", rows, targets)
+        assert (await orch.call("net.info"))["steps"] == 6

@@ -155,7 +155,7 @@ def test_a_snapshot_goes_on_where_it_was(patients: tuple[Any, Any]) -> None:
 def test_an_alpha_that_is_too_large_is_told_and_loses_nothing(patients: tuple[Any, Any]) -> None:
     x, y = patients
     model = LinearModel({"alpha": 5})
-    model.take([1.0])
+    model.take({"weight": [1.0]})
     with refused("failed_precondition", "alpha = 5", "0.497"):
         model.train(x, y, never)
     assert model.weight() == [1.0]

@@ -75,5 +75,17 @@ def reset() -> None:
     _model.reset()
 
 
+@worker.snapshot
+def keep() -> dict[str, Any]:
+    """What a crash leaves."""
+    return _model.state()
+
+
+@worker.restore
+def take(state: Any) -> None:
+    """Goes on from it."""
+    _model.take(state)
+
+
 if __name__ == "__main__":
     worker.run()

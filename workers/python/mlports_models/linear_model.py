@@ -76,13 +76,14 @@ class LinearModel:
         """See `linear.reset`."""
         self._weights = None
 
-    def state(self) -> Any:
+    def state(self) -> dict[str, Any]:
         """What a snapshot keeps, for `take`."""
-        return self.weight()
+        return {"weight": self.weight()}
 
     def take(self, state: Any) -> None:
         """Goes on from a snapshot."""
-        self._weights = None if state is None else numbers(state, "snapshot")
+        kept = state["weight"]
+        self._weights = None if kept is None else numbers(kept, "snapshot")
 
     def _alpha_for(self, given: Examples) -> float:
         return descent.choose_alpha(given.x) if self._alpha is None else float(self._alpha)

@@ -138,5 +138,18 @@ def _there() -> NeuralNet:
     return _net
 
 
+@worker.snapshot
+def keep() -> Any:
+    """What a crash leaves."""
+    return None if _net is None else _net.state()
+
+
+@worker.restore
+def take(state: Any) -> None:
+    """Goes on from it."""
+    if state is not None:
+        restore(state)
+
+
 if __name__ == "__main__":
     worker.run()

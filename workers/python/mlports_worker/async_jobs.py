@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from .answers import Answers
@@ -12,6 +13,7 @@ from .failures import Cancelled, Failure
 from .handler_loop import HandlerLoop
 from .handlers import only_result
 from .jobs import Job
+from .snapshots import Snapshots
 
 
 class AsyncJobs:
@@ -24,6 +26,7 @@ class AsyncJobs:
         self, loop: HandlerLoop, connection: Connection, answers: Answers, contexts: dict[int, Context]
     ) -> None:
         self.loop = loop
+        self.snapshots: Snapshots | None = None
         self._connection = connection
         self._session = connection.session
         self._answers = answers
@@ -47,16 +50,30 @@ class AsyncJobs:
                 if handler.batch:
                     result = only_result(handler.pairs(result, 1))
         except asyncio.CancelledError:
+            self._called()
             self._answers.give_error(job, Cancelled().as_error())
         except HostGone:
             return
         except Exception as exception:
+            self._called()
             self._answers.give_error(job, handler.error(exception, params))
         else:
+            self._called()
             await self._answers.give_async(job, result)
         finally:
             self._contexts.pop(job.number, None)
             self.loop.flush_soon(self._connection)
+
+    async def cast(self, result: Coroutine[Any, Any, Any]) -> None:
+        """Works on a cast, which is answered to nobody."""
+        try:
+            await result
+        finally:
+            self._called()
+
+    def _called(self) -> None:
+        if self.snapshots is not None:
+            self.snapshots.after_call()
 
     async def _call_batch(self, job: Job) -> list[Any]:
         handler = job.handler

@@ -41,6 +41,7 @@ from .jobs import Job
 from .pending_call import PendingCall
 from .room import Room
 from .shared_memory import SegmentsAtHand
+from .snapshots import Hooks, Snapshots, from_config
 from .stacks import tells_stacks
 
 FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "columns"])
@@ -60,6 +61,7 @@ class Server:
         connect: Connect,
         concurrency: int,
         max_frame: int | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self.name = name
         self.connection = connect(self._on_event, max_frame or DEFAULT_MAX_FRAME)
@@ -77,6 +79,8 @@ class Server:
         self.calls = Calls(self.connection, room)
         self._answers = Answers(self.connection, room, self._contexts)
         self._async_jobs: AsyncJobs | None = None
+        self._hooks = hooks
+        self._snapshots: Snapshots | None = None
 
     # -- the main thread
 
@@ -85,7 +89,7 @@ class Server:
         connection = self.connection
         connection.start_watching()
         try:
-            while connection.wait_until(self._something_to_do) or self._jobs:
+            while self._wait() or self._jobs:
                 if not self._jobs:
                     break  # told to stop: only async handlers may still be at work
                 connection.begin_step()
@@ -100,6 +104,8 @@ class Server:
             if self._async_jobs is not None:
                 self._end_inputs()
                 self._async_jobs.loop.close()
+            if self._snapshots is not None:
+                self._snapshots.finish()
             connection.flush()
         except HostGone:
             return
@@ -118,6 +124,27 @@ class Server:
         """Nobody waits for anything any more: tells every handler that is at work."""
         for context in list(self._contexts.values()):
             context.cancel()
+
+    def _wait(self) -> bool:
+        """Waits until there is something to do, taking snapshots meanwhile. Returns whether there is."""
+        if self._snapshots is None:
+            return self.connection.wait_until(self._something_to_do)
+        while not self.connection.wait_until(self._something_to_do, self._snapshots.pause):
+            if self.connection.ended:
+                return False
+            self._keep(self._snapshots.after_pause)
+        return True
+
+    def _keep(self, step: Callable[[], None]) -> None:
+        """Does a step of the snapshots: on the event loop if there is one, for what it keeps changes there."""
+        if self._async_jobs is None:
+            step()
+            return
+
+        async def there() -> None:
+            step()
+
+        self._async_jobs.loop.submit(there()).result()
 
     def _something_to_do(self) -> bool:
         return bool(self._jobs) or self._stopping
@@ -156,6 +183,7 @@ class Server:
                 self._async_jobs.loop.submit(self._setup(self.config)).result()
             else:
                 self._setup(self.config)
+        trouble = self._restore(asked)
         features = _features()
         memory = SegmentsAtHand.open(asked.hello.probe) if "ndarray" in features else None
         if memory is not None and "shm" in asked.hello.features:
@@ -175,12 +203,30 @@ class Server:
             features=features,
             concurrency=self._concurrency,
         )
+        if trouble is not None:
+            self.log("error", trouble, {})
+
+    def _restore(self, asked: HelloAsked) -> str | None:
+        """Goes on from the last life's snapshot, if there is one; gives what the operator should know."""
+
+        def log(level: str, text: str) -> None:
+            with suppress(HostGone):
+                self.log(level, text, {})
+
+        owner = asked.hello.service or self.name
+        self._snapshots = from_config(self.config, owner, asked.hello.replica, self._hooks, log)
+        if self._snapshots is None:
+            return None
+        if self._async_jobs is not None:
+            self._async_jobs.snapshots = self._snapshots
+        return self._snapshots.restore()
 
     def _call(self, job: Job) -> None:
         handler, params = job.handler, job.params
         try:
             if job.columns is not None:
                 results = self._call_columns(job, job.columns)
+                self._called()
                 # Wrapped, sent and thrown away at once: the collector would look through the wrappings in vain.
                 with CollectorPaused() if self.connection.owns_process else nullcontext():
                     self._answers.give(job, handler.pairs(results, job.context.meta["batch"]))
@@ -196,9 +242,16 @@ class Server:
         except HostGone:
             raise
         except Exception as exception:
+            self._called()
             self._answers.give_error(job, handler.error(exception, params))
         else:
+            self._called()
             self._answers.give(job, result)
+
+    def _called(self) -> None:
+        """A handler is done, and its caller does not know yet: a snapshot that is due has in it what was answered."""
+        if self._snapshots is not None:
+            self._keep(self._snapshots.after_call)
 
     def _call_columns(self, job: Job, columns: list[list[Any]]) -> Any:
         """The results of a batch function, an exception in the place of each item that failed."""
@@ -254,7 +307,9 @@ class Server:
             result = handler.call_one(cast.params)
             if handler.is_async and not handler.streams:
                 assert self._async_jobs is not None
-                self._async_jobs.loop.submit(result)
+                self._async_jobs.loop.submit(self._async_jobs.cast(result))
+            else:
+                self._called()
         except Exception as exception:
             error = error_of(exception)
             self.log("error", f"the cast to {cast.method} failed: {error['message']}", error.get("data") or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from .failures import Failure
 from .handlers import Handler
 from .inline import link_here
 from .serving import Connect, Server
+from .snapshots import Hooks
 from .stdio import TRANSPORT_VARIABLE, close_channel, take_channel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -39,6 +41,8 @@ class Worker:
         self._max_frame = max_frame
         self._handlers: dict[str, Handler] = {}
         self._setup: Callable[[dict[str, Any]], Any] | None = None
+        self._take: Callable[[], Any] | None = None
+        self._restore: Callable[[Any], Any] | None = None
         self._server: Server | None = None
 
     def setup(self, function: Function) -> Function:
@@ -47,6 +51,23 @@ class Worker:
         If it raises, the worker ends with status 1 and the orchestrator shows the traceback, or a `Failure`'s message.
         """
         self._setup = function
+        return function
+
+    def snapshot(self, function: Function) -> Function:
+        """Decorator: gives, without arguments, the state that a crash is to leave: anything that can be sent.
+
+        Called when the service's config says `snapshot = {dir, every}`: after every so many calls, or seconds. It goes
+        with `restore`, and neither may be async.
+        """
+        self._take = _plain(function)
+        return function
+
+    def restore(self, function: Function) -> Function:
+        """Decorator: takes what `snapshot` gave in an earlier life, after set-up and before the first request.
+
+        If it raises, the worker ends as if its set-up had.
+        """
+        self._restore = _plain(function)
         return function
 
     @overload
@@ -121,7 +142,11 @@ class Worker:
         concurrency = self._concurrency
         if concurrency is None:
             concurrency = _ASYNC_CONCURRENCY if any(h.is_async for h in self._handlers.values()) else 1
-        self._server = Server(self.name, self._handlers, self._setup, connect, concurrency, self._max_frame)
+        if (self._take is None) != (self._restore is None):
+            missing = "restore" if self._restore is None else "snapshot"
+            raise TypeError(f"the worker {self.name} has no @worker.{missing}: snapshot and restore go together")
+        hooks = Hooks(self._take, self._restore) if self._take is not None and self._restore is not None else None
+        self._server = Server(self.name, self._handlers, self._setup, connect, concurrency, self._max_frame, hooks)
         try:
             self._server.run()
         except RemoteProtocolError as error:
@@ -160,6 +185,12 @@ class Worker:
         if self._server is None:
             raise RuntimeError(f"the worker {self.name} is not running: this works inside its handlers")
         return self._server
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{function.__name__} cannot be async: a snapshot is of one moment")
+    return function
 
 
 class _LogHandler(logging.Handler):

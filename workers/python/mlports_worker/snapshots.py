@@ -1,0 +1,213 @@
+"""Snapshots: a worker's state in a file, from which the next life of the same replica goes on after a crash.
+
+A file is `_MAGIC`, the CRC-32 of what follows in 4 bytes (big-endian), and a frame as on the wire, of the notification
+`$/snapshot` whose one param is the state. It is written beside the old one, and takes its place when it is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Callable, NamedTuple, Union
+from urllib.parse import quote
+
+from mlports_protocol import Codec, Notification, ProtocolError
+
+from .failures import Failure, error_of
+
+_MAGIC = b"mlports snapshot 1\n"
+_HEAD = len(_MAGIC) + 4 + 4
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+Every = Union[int, float]
+"""How often: an int is a number of calls, a float a number of seconds."""
+
+
+class Damaged(Exception):
+    """A file is no snapshot, or not all of one."""
+
+
+class Hooks(NamedTuple):
+    """What a worker's author gives: `take` gives the state, `restore` takes it."""
+
+    take: Callable[[], Any]
+    restore: Callable[[Any], Any]
+
+
+class Snapshots:
+    """Keeps one replica's state in the file `path`, and takes it from there.
+
+    `log(level, text)` takes what the operator should know: a snapshot that fails is told, and fails no call.
+    """
+
+    def __init__(self, path: str, every: Every, hooks: Hooks, log: Callable[[str, str], None]) -> None:
+        self.path = path
+        self._every = every
+        self._hooks = hooks
+        self._log = log
+        self._calls = 0  # since the last snapshot
+        self._last = time.monotonic()
+        self._written: int | None = None  # the checksum of what is in the file
+        self._failed = 0  # times in succession
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds after which to look again when nothing is called; None if only calls count."""
+        return self._every if isinstance(self._every, float) else None
+
+    def restore(self) -> str | None:
+        """Gives the worker what the file holds, if there is one. Raises what the worker's hook raises.
+
+        A damaged file is put aside; what is given then is what the operator should know of it.
+        """
+        try:
+            state = read(self.path)
+        except FileNotFoundError:
+            return None
+        except Damaged as damage:
+            aside = f"{self.path}.damaged"
+            os.replace(self.path, aside)
+            return f"the snapshot {self.path} was not used: {damage}. It is now {aside}, and the worker began afresh"
+        except OSError as error:
+            raise Failure("failed_precondition", f"the snapshot {self.path} cannot be read: {error}") from error
+        self._hooks.restore(state)
+        return None
+
+    def after_call(self) -> None:
+        """A call, or a cast, has been worked on, and is not answered yet. Takes a snapshot if one is due."""
+        self._calls += 1
+        if isinstance(self._every, int):
+            if self._calls >= self._every:
+                self.take()
+        else:
+            self.after_pause()
+
+    def after_pause(self) -> None:
+        """Takes a snapshot if there have been calls, and it is time."""
+        if self._calls and isinstance(self._every, float) and time.monotonic() - self._last >= self._every:
+            self.take()
+
+    def finish(self) -> None:
+        """Nothing more will be called."""
+        if self._calls:
+            self.take()
+
+    def take(self) -> None:
+        """Takes a snapshot. One that fails leaves the file as it was."""
+        self._calls, self._last = 0, time.monotonic()
+        try:
+            buffers = _encoded(self._hooks.take())
+            checksum = _checksum(buffers)
+            if checksum == self._written and os.path.exists(self.path):
+                return
+            _write_whole(self.path, [_MAGIC, checksum.to_bytes(4, "big"), *buffers])
+        except OSError as error:
+            self._tell_failed(f"{self.path} was not written: {error.strerror}")
+        except Exception as error:
+            self._tell_failed(error_of(error)["message"])
+        else:
+            self._written = checksum
+            if self._failed:
+                self._log("info", f"snapshots are taken again: {self._failed} had failed")
+            self._failed = 0
+
+    def _tell_failed(self, why: str) -> None:
+        self._failed += 1
+        if self._failed == 1:
+            old = "the one before it stays" if os.path.exists(self.path) else "there is none yet"
+            self._log("error", f"a snapshot failed, and {old}: {why}. The worker goes on; a crash would lose its state")
+
+
+def from_config(
+    config: dict[str, Any], owner: str, replica: int, hooks: Hooks | None, log: Callable[[str, str], None]
+) -> Snapshots | None:
+    """What `snapshot = {dir, every}` in a service's config asks for; None without it, or if the worker has no hooks.
+
+    Makes the folder. Raises `Failure` for a config that is wrong, and when the folder cannot be made.
+    """
+    given = config.get("snapshot")
+    if hooks is None or given is None:
+        return None
+    if not isinstance(given, dict) or not given.keys() <= {"dir", "every"} or not isinstance(given.get("dir"), str):
+        example = 'such as {dir = "state", every = "5s"}'
+        raise Failure(
+            "invalid_argument", f"config: snapshot is a table of dir and every, {example}, not {given!r:.200}"
+        )
+    every = parse_every(given.get("every", "1s"))
+    folder = os.path.abspath(given["dir"])
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        text = f"config: snapshot.dir {folder} is no folder, and cannot be made: {error.strerror}"
+        raise Failure("failed_precondition", text) from error
+    return Snapshots(os.path.join(folder, f"{quote(owner, safe='')}-{replica}.snapshot"), every, hooks, log)
+
+
+def parse_every(given: Any) -> Every:
+    """A number of calls as it is, a text such as "500ms" or "5s" as seconds. Raises `Failure` for anything else."""
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
+        return given
+    found = _DURATION.fullmatch(given) if isinstance(given, str) else None
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not seconds:
+        text = f'config: snapshot.every is a number of calls, or a text such as "500ms" or "5s", not {given!r:.80}'
+        raise Failure("invalid_argument", text)
+    return seconds
+
+
+def read(path: str) -> Any:
+    """The state in a snapshot. Raises `Damaged`, or `OSError` when there is none to read."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[: len(_MAGIC)] != _MAGIC:
+        raise Damaged("it does not begin as one" if content else "it is empty")
+    frame = memoryview(content)[_HEAD - 4 :]
+    if len(content) < _HEAD or int.from_bytes(frame[:4], "big") != len(frame) - 4:
+        raise Damaged(f"it is not whole: {len(content)} bytes are there")
+    if zlib.crc32(frame) != int.from_bytes(content[len(_MAGIC) : _HEAD - 4], "big"):
+        raise Damaged("its bytes are not those that were written")
+    try:
+        message = Codec().decode(frame[4:])
+    except (ProtocolError, ImportError) as error:
+        raise Damaged(f"it cannot be decoded: {error}") from error
+    if not isinstance(message, Notification) or len(message.params) != 1:
+        raise Damaged("it holds something else")
+    return message.params[0]
+
+
+def _encoded(state: Any) -> list[Any]:
+    return Codec().encode(Notification("$/snapshot", [state]))
+
+
+def _checksum(buffers: Iterable[Any]) -> int:
+    checksum = 0
+    for buffer in buffers:
+        checksum = zlib.crc32(buffer, checksum)
+    return checksum
+
+
+def _write_whole(path: str, buffers: Iterable[Any]) -> None:
+    """Puts a file in its place when all of it is on the disk, not before."""
+    folder, name = os.path.split(path)
+    unfinished = os.path.join(folder, f".{name}.unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            for buffer in buffers:
+                file.write(buffer)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
