@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHONPATH = os.pathsep.join(str(ROOT / folder) for folder in ("protocol", "orchestrator", "workers/python"))
 
 
-def findings(name: str, out: Path, *arguments: str, timeout: float = 55) -> Any:
+def findings(name: str, out: Path, *arguments: str, timeout: float = 110) -> Any:
     """Runs examples/NAME/main.py; gives its findings.json. Fails, with what it printed, if it fails."""
     command = [sys.executable, str(ROOT / "examples" / name / "main.py"), "--out", str(out), *arguments]
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "OPENBLAS_NUM_THREADS": "1"}
