@@ -204,8 +204,8 @@ def test_inputs_that_do_not_fit_the_weights_are_refused() -> None:
     ("config", "word"),
     [
         ({"aplha": 1}, "'alpha'"),
-        ({"alpha": "1"}, "alpha is a int or float"),
-        ({"alpha": True}, "alpha is a int or float"),
+        ({"alpha": "1"}, "alpha takes int or float"),
+        ({"alpha": True}, "alpha takes int or float"),
         ({"alpha": 0}, "above 0"),
         ({"alpha": float("nan")}, "above 0"),
         ({"steps": 0}, "1 or more"),

@@ -267,6 +267,22 @@ def test_a_network_goes_on_from_its_snapshot_as_if_nothing_had_been() -> None:
     assert learner.info() == later.info()
 
 
+def test_symbols_that_no_step_has_met_yet_are_in_the_snapshot_too() -> None:
+    """Guards a worker that dies after a fit was cancelled: its snapshot has to be one that it can go on from."""
+
+    def at_once(done: int) -> None:
+        raise Failure("cancelled", "enough")
+
+    learner = net(1, 2, 1)
+    learner.backprop([["a"]], [1])
+    with refused("cancelled"):
+        learner.fit([[text] for text in "bcdefghijklmnopqrstuvwxyz"], [1] * 25, 1, at_once)
+    later = NeuralNet.from_state(learner.state())
+    for each in (learner, later):
+        each.backprop([["a"], ["z"]], [1, 0])
+    assert same(learner, later)
+
+
 def test_a_snapshot_is_a_copy() -> None:
     learner = net(2, 4, 1)
     learner.backprop([["a", 1]], [1])
@@ -285,6 +301,26 @@ def test_a_snapshot_is_a_copy() -> None:
 def test_what_is_no_snapshot_is_refused(state: Any) -> None:
     with refused("invalid_argument", "no snapshot"):
         NeuralNet.from_state(state)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weights", [[1.0]] * 2),
+        ("biases", [[float("nan")] * 4, [0.0]]),
+        ("symbols", [[0, "a"], [0, "b"]]),
+        ("symbols", [0]),
+        ("optimizer", {"weights 0": [[0.0], [0.0]]}),
+        ("optimizer", {"weights 9": [[0.0], [0.0]]}),
+        ("epochs", None),
+    ],
+)
+def test_a_snapshot_that_does_not_fit_together_is_refused(key: str, value: Any) -> None:
+    """Else numpy would stretch one number over all weights, or the next step would fail, and every one after it."""
+    learner = net(2, 4, 1)
+    learner.backprop([["a", 1.0]], [1])
+    with refused("invalid_argument", "no snapshot"):
+        NeuralNet.from_state({**learner.state(), key: value})
 
 
 # -- answers and errors

@@ -258,8 +258,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         from_config({"snapshot": {"dir": str(tmp_path / "file" / "in")}}, "a", 0, HOOKS, print)
 
 
-def test_without_hooks_the_key_is_the_author_s_own() -> None:
-    assert from_config({"snapshot": "anything"}, "a", 0, None, print) is None
+def test_without_the_key_nothing_is_kept() -> None:
     assert from_config({}, "a", 0, HOOKS, print) is None
 
 

@@ -22,13 +22,13 @@ def check(config: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> N
         if key == "snapshot":
             continue
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
             raise Failure("invalid_argument", f"config: there is no key {key!r:.80}; {hint}")
         kinds = known[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             names = " or ".join(kind.__name__ for kind in kinds)
-            raise Failure("invalid_argument", f"config: {key} is a {names}, not {value!r:.80}")
+            raise Failure("invalid_argument", f"config: {key} takes {names}, not {value!r:.80}")
 
 
 def need_numpy(worker: str) -> None:

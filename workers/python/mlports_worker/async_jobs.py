@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .answers import Answers
 from .connection import Connection, HostGone
@@ -13,7 +13,9 @@ from .failures import Cancelled, Failure
 from .handler_loop import HandlerLoop
 from .handlers import only_result
 from .jobs import Job
-from .snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from .snapshots import Snapshots
 
 
 class AsyncJobs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any, Callable
 
 from .connection import Connection, HostGone
@@ -38,6 +40,18 @@ class HandlerLoop:
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine; gives a `concurrent.futures.Future`."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def do(self, step: Callable[[], None]) -> None:
+        """Does a step on the loop's thread, and waits until it is done, or that thread has ended."""
+
+        async def there() -> None:
+            step()
+
+        done = self.submit(there())
+        while self._thread.is_alive():
+            with suppress(FutureTimeout):
+                done.result(1.0)
+                return
 
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         """Runs a job's coroutine, to be cancelled when its caller cancels."""

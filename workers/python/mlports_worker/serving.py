@@ -10,7 +10,7 @@ import gc
 import inspect
 from collections import deque
 from contextlib import nullcontext, suppress
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from mlports_protocol import (
     DEFAULT_MAX_FRAME,
@@ -41,8 +41,10 @@ from .jobs import Job
 from .pending_call import PendingCall
 from .room import Room
 from .shared_memory import SegmentsAtHand
-from .snapshots import Hooks, Snapshots, from_config
 from .stacks import tells_stacks
+
+if TYPE_CHECKING:
+    from .snapshots import Hooks, Snapshots
 
 FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "columns"])
 
@@ -139,12 +141,8 @@ class Server:
         """Does a step of the snapshots: on the event loop if there is one, for what it keeps changes there."""
         if self._async_jobs is None:
             step()
-            return
-
-        async def there() -> None:
-            step()
-
-        self._async_jobs.loop.submit(there()).result()
+        else:
+            self._async_jobs.loop.do(step)
 
     def _something_to_do(self) -> bool:
         return bool(self._jobs) or self._stopping
@@ -208,6 +206,9 @@ class Server:
 
     def _restore(self, asked: HelloAsked) -> str | None:
         """Goes on from the last life's snapshot, if there is one; gives what the operator should know."""
+        if self._hooks is None:
+            return None
+        from .snapshots import from_config  # here: most workers have no hooks, and start without it
 
         def log(level: str, text: str) -> None:
             with suppress(HostGone):

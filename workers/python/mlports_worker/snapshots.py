@@ -71,7 +71,11 @@ class Snapshots:
             return None
         except Damaged as damage:
             aside = f"{self.path}.damaged"
-            os.replace(self.path, aside)
+            try:
+                os.replace(self.path, aside)
+            except OSError as error:
+                text = f"the snapshot {self.path} cannot be used ({damage}), nor put aside: {error.strerror}"
+                raise Failure("failed_precondition", text) from error
             return f"the snapshot {self.path} was not used: {damage}. It is now {aside}, and the worker began afresh"
         except OSError as error:
             raise Failure("failed_precondition", f"the snapshot {self.path} cannot be read: {error}") from error
@@ -124,14 +128,14 @@ class Snapshots:
 
 
 def from_config(
-    config: dict[str, Any], owner: str, replica: int, hooks: Hooks | None, log: Callable[[str, str], None]
+    config: dict[str, Any], owner: str, replica: int, hooks: Hooks, log: Callable[[str, str], None]
 ) -> Snapshots | None:
-    """What `snapshot = {dir, every}` in a service's config asks for; None without it, or if the worker has no hooks.
+    """What `snapshot = {dir, every}` in a service's config asks for; None without it.
 
     Makes the folder. Raises `Failure` for a config that is wrong, and when the folder cannot be made.
     """
     given = config.get("snapshot")
-    if hooks is None or given is None:
+    if given is None:
         return None
     if not isinstance(given, dict) or not given.keys() <= {"dir", "every"} or not isinstance(given.get("dir"), str):
         example = 'such as {dir = "state", every = "5s"}'

@@ -18,7 +18,6 @@ from .failures import Failure
 from .handlers import Handler
 from .inline import link_here
 from .serving import Connect, Server
-from .snapshots import Hooks
 from .stdio import TRANSPORT_VARIABLE, close_channel, take_channel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -145,7 +144,11 @@ class Worker:
         if (self._take is None) != (self._restore is None):
             missing = "restore" if self._restore is None else "snapshot"
             raise TypeError(f"the worker {self.name} has no @worker.{missing}: snapshot and restore go together")
-        hooks = Hooks(self._take, self._restore) if self._take is not None and self._restore is not None else None
+        hooks = None
+        if self._take is not None and self._restore is not None:
+            from .snapshots import Hooks  # here: most workers have no hooks, and start without it
+
+            hooks = Hooks(self._take, self._restore)
         self._server = Server(self.name, self._handlers, self._setup, connect, concurrency, self._max_frame, hooks)
         try:
             self._server.run()

@@ -163,21 +163,28 @@ class NeuralNet:
         try:
             net = cls(state["config"])
             for mine, given in zip(net.layers.weights, state["weights"], strict=True):
-                mine[:] = given
+                mine[:] = _like(mine, given)
             for mine, given in zip(net.layers.biases, state["biases"], strict=True):
-                mine[:] = given
+                mine[:] = _like(mine, given)
             net.factors.put(state["symbols"], state["factors"])
             net.optimizer.state = {
-                key: [np.array(part) for part in value] if isinstance(value, list) else value
+                key: int(value) if key == "steps" else [_like(net._array(key, len(part)), part) for part in value]
                 for key, value in state["optimizer"].items()
             }
             net.epochs, net.steps = int(state["epochs"]), int(state["steps"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             text = f"this is no snapshot of a network: {type(error).__name__}: {error}"
             raise Failure("invalid_argument", text) from error
         return net
 
     # -- its parts
+
+    def _array(self, name: str, rows: int) -> Array:
+        """What the optimizer knows by this name. Symbols may have turned up that it has not met: `rows` it has."""
+        if name == "factors":
+            return self.factors.weights[:rows]
+        kind, layer = name.split()
+        return {"weights": self.layers.weights, "biases": self.layers.biases}[kind][int(layer)]
 
     def _rows(self, value: Any) -> Rows:
         return rows_of(value, self.sizes[0], self.factors.table.dtype)
@@ -217,7 +224,8 @@ class NeuralNet:
         if not np.isfinite(found.loss):
             raise Failure(
                 "failed_precondition",
-                f"the loss is no number any more at step {self.steps}: scale the inputs to about 1, or lower the rate",
+                f"the loss is no number any more at step {self.steps}: scale the inputs to "
+                "about 1 or lower the rate, and begin again with start_link",
             )
         self.optimizer.begin()
         for layer, (weights, biases) in enumerate(zip(self.layers.weights, self.layers.biases, strict=True)):
@@ -229,6 +237,13 @@ class NeuralNet:
                 self.optimizer.change("factors", self.factors.table, slopes, used)
         self.steps += 1
         return found.loss
+
+
+def _like(mine: Array, given: Any) -> Array:
+    array = np.array(given, mine.dtype)
+    if array.shape != mine.shape or not np.isfinite(array).all():
+        raise ValueError(f"an array of shape {array.shape} is not one of finite numbers of shape {mine.shape}")
+    return array
 
 
 def _check(config: dict[str, Any]) -> None:
