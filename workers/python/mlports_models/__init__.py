@@ -4,5 +4,10 @@
     command = ["python", "-m", "mlports_models.estimator"]
     config = { estimator = "LogisticRegression" }
 
+- `estimator`: any of scikit-learn's.
+- `linear`: inputs × weights, learned by gradient descent, step by step.
+- `neural_net`: a network of any layers, whose inputs may be symbols.
+- `neuron`: one neuron of a network whose neurons are workers.
+
 They need more than the SDK does: `pip install 'mlports[models]'`.
 """
