@@ -161,6 +161,17 @@ def test_an_alpha_that_is_too_large_is_told_and_loses_nothing(patients: tuple[An
     assert model.weight() == [1.0]
 
 
+@pytest.mark.parametrize(("number", "word"), [(1e200, "too large"), (1e-200, "too small")])
+def test_inputs_beyond_what_can_be_squared_are_told(number: float, word: str) -> None:
+    with refused("invalid_argument", word, "scale"):
+        LinearModel({}).train([[number]], [1], never)
+
+
+def test_inputs_of_nothing_teach_nothing() -> None:
+    told = LinearModel({}).train([[0.0], [0.0]], [1, 2], never)
+    assert (told["steps"], told["settled"], told["error"]) == (0, True, 2.5)
+
+
 def test_a_training_that_is_cancelled_loses_nothing() -> None:
     model = film()
 

@@ -72,8 +72,15 @@ def run(inputs: Any, weights: Any) -> Array:
 
 
 def steepest_stable(x: Array) -> float:
-    """2 / λ: from this alpha on a descent over `x` (n × inputs) does not settle. Infinite when all inputs are 0."""
-    largest = float(np.linalg.norm(x, 2)) ** 2 / len(x)
+    """2 / λ: from this alpha on a descent over `x` (n × inputs) does not settle. Infinite when all inputs are 0.
+
+    Raises `Failure` for inputs whose squares are too large, or too small, to be numbers.
+    """
+    norm = float(np.linalg.norm(x, 2))
+    largest = norm * norm / len(x)
+    if not np.isfinite(largest) or (norm and not largest):
+        size = "large" if norm > 1 else "small"
+        raise Failure("invalid_argument", f"the inputs are too {size} to be squared: scale them to about 1")
     return 2 / largest if largest else float("inf")
 
 
