@@ -85,7 +85,9 @@ RULES: Mapping[str, Rule] = {
         "mlports_protocol mlports.core mlports.errors mlports.runtime mlports_worker.inline"
     ),
     "mlports.replay": _rule("mlports_protocol mlports.core mlports.errors mlports.runtime"),
-    "mlports.flow": _rule("mlports"),
+    "mlports.flow": _rule("mlports mlports.core.flow"),
+    # It is run by the workers of a stage, and is a worker program.
+    "mlports.flow.worker_program": _rule("mlports_worker"),
     "mlports.ml": _rule("mlports"),
     "mlports.cluster": _rule("mlports"),
     "mlports.gateway": _rule("mlports mlports.config mlports.errors"),

@@ -1,0 +1,64 @@
+"""How many items a stage asks of the one before it.
+
+GenStage's rule (the documentation of Elixir's `GenStage`, "Demand"): a consumer asks for `max_demand` items at first;
+what it has asked for and not handed on is outstanding; when that has fallen to `min_demand`, it asks for the rest up to
+`max_demand` again. Nothing is produced that was not asked for, so no buffer outgrows `max_demand`.
+"""
+
+from __future__ import annotations
+
+MAX_DEMAND = 1000
+"""Items; GenStage's own default, as is half of it for `min_demand`."""
+
+_QUICK = 0.005  # seconds: what takes less may be asked for in twice the number
+_SLOW = 0.05  # seconds: what takes more is asked for in half
+
+
+class Demand:
+    """What one stage has asked for. Raises `ValueError` unless 0 <= min < max."""
+
+    __slots__ = ("max", "min", "outstanding")
+
+    def __init__(self, max: int = MAX_DEMAND, min: int | None = None) -> None:
+        if max < 1:
+            raise ValueError(f"max demand must be at least 1, not {max}: a stage that asks for nothing gets nothing")
+        self.max = max
+        self.min = max // 2 if min is None else min
+        if not 0 <= self.min < max:
+            raise ValueError(f"min demand must be at least 0 and less than max ({max}), not {self.min}")
+        self.outstanding = 0
+
+    @property
+    def wanted(self) -> int:
+        """How many items to ask for now; 0 while more than `min` are outstanding."""
+        return self.max - self.outstanding if self.outstanding <= self.min else 0
+
+    def taken(self, count: int) -> None:
+        """So many came in. Raises `AssertionError` when they were never asked for."""
+        self.outstanding += count
+        assert self.outstanding <= self.max, f"{self.outstanding} items are outstanding, and {self.max} may be"
+
+    def settled(self, count: int) -> None:
+        """What was made of so many items has been handed on."""
+        self.outstanding -= count
+        assert self.outstanding >= 0, f"{-self.outstanding} items more were handed on than had come in"
+
+
+class Pace:
+    """How many items to ask for at a time: doubled from 1 while they come quickly, halved while they come slowly.
+
+    So the first result is not held up by the five hundredth, and a fast flow pays for asking once in 1,000 items.
+    """
+
+    __slots__ = ("most", "size")
+
+    def __init__(self, most: int = MAX_DEMAND) -> None:
+        self.most = most
+        self.size = 1
+
+    def took(self, count: int, seconds: float) -> None:
+        """`count` items took so long, from asking to having them all worked off."""
+        if seconds < _QUICK and count >= self.size:
+            self.size = min(2 * self.size, self.most)
+        elif seconds > _SLOW and self.size > 1:
+            self.size = max(1, min(self.size, count) // 2)

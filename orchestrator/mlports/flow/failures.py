@@ -1,0 +1,77 @@
+"""What happens to an item that a stage fails on: the flow stops, or it is left out, or kept aside with the reason."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from mlports import CircuitOpen, NotRunning, ServiceDown, UnknownMethod, UnknownService
+from mlports.flow.errors import FlowError, FlowFailed, reason_of, shown
+
+# These say nothing about the item: every other one would fail in the same way.
+_NOT_THE_ITEMS_FAULT = (CircuitOpen, NotRunning, ServiceDown, UnknownMethod, UnknownService)
+
+
+class DeadLetter(NamedTuple):
+    """An item that was left out: which stage failed on it, and how."""
+
+    stage: str
+    item: Any
+    error: Exception
+
+    def as_json(self) -> str:
+        """One line: {"stage", "reason", "item"}, or "repr" in the item's place where JSON cannot hold it."""
+        told: dict[str, Any] = {"stage": self.stage, "reason": reason_of(self.error)}
+        try:
+            return json.dumps({**told, "item": self.item}, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            return json.dumps({**told, "repr": shown(self.item, 10_000)}, ensure_ascii=False)
+
+
+Errors = Literal["stop", "skip"] | Path | Callable[[DeadLetter], object]
+
+
+class Failures:
+    """Takes the items that failed. Raises `FlowFailed` where the flow is to stop."""
+
+    def __init__(self, errors: Errors) -> None:
+        if isinstance(errors, str) and errors not in ("stop", "skip"):
+            raise FlowError(
+                f'errors={errors!r} means nothing: it is "stop", "skip", a function, or Path({errors!r}) for a file'
+            )
+        self._errors = errors
+        self._file: IO[str] | None = None
+        self.count = 0
+
+    def failed(self, stage: str, item: Any, error: Exception) -> None:
+        """An item that a stage failed on; called in an `except` block, or with an error that was handed over."""
+        if self._errors == "stop" or isinstance(error, (*_NOT_THE_ITEMS_FAULT, FlowError)):
+            if isinstance(error, FlowError):
+                raise error
+            raise FlowFailed(stage, item, error) from error
+        self.count += 1
+        letter = DeadLetter(stage, item, error)
+        if isinstance(self._errors, Path):
+            self._write(self._errors, letter)
+        elif callable(self._errors):
+            self._errors(letter)
+
+    def _write(self, path: Path, letter: DeadLetter) -> None:
+        if self._file is None:
+            # Appended to: those of the run that was killed are still wanted.
+            self._file = path.open("a", encoding="utf-8")
+        self._file.write(letter.as_json() + "\n")
+
+    def flush(self) -> None:
+        """What was written is on the disk."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
