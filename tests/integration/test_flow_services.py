@@ -52,8 +52,12 @@ def test_calls_through_a_blocking_orchestrator_keep_the_order(
     orchestrator: BlockingOrchestrator, tmp_path: Path
 ) -> None:
     path = tmp_path / "out.jsonl"
-    report = Flow.from_iterable(range(1000)).batch(100).call("maths.double", timeout=None).to_jsonl(path).run(
-        orchestrator, errors="skip"
+    report = (
+        Flow.from_iterable(range(1000))
+        .batch(100)
+        .call("maths.double", timeout=None)
+        .to_jsonl(path)
+        .run(orchestrator, errors="skip")
     )
     assert path.read_text() == "".join(f"{2 * n}\n" for n in range(1000) if n != 13)
     assert (report.items, report.given, report.failed) == (1000, 999, 1)

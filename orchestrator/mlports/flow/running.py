@@ -137,8 +137,8 @@ class Run:
         parts = self._assembly
         kinds: Any = (("sources", parts.sources), ("stages", parts.stages), ("sinks", parts.sinks))
         for kind, own in kinds:
-            for part, state in zip(own, record[kind], strict=True):
-                if state is not None:
+            for part in own:
+                if (state := record[kind][part.label]) is not None:
                     part.restore(state)
         self._items = self._resumed_at = record["items"]
         self._meter.begin_at(self._items, sum(source.done for source in parts.sources), monotonic())
@@ -153,9 +153,9 @@ class Run:
         record = {
             "items": self._items,
             "done": done,
-            "sources": [source.state() for source in parts.sources],
-            "stages": [stage.state() for stage in parts.stages],
-            "sinks": [sink.state() for sink in parts.sinks],
+            "sources": {source.label: source.state() for source in parts.sources},
+            "stages": {stage.label: stage.state() for stage in parts.stages},
+            "sinks": {sink.label: sink.state() for sink in parts.sinks},
         }
         keeper = self._keeper()
         if keeper is not None:

@@ -259,7 +259,8 @@ class ToParquet(Sink):
         try:
             return self._arrow.Table.from_pylist(group, schema=schema)
         except (self._arrow.ArrowException, TypeError, AttributeError):
-            # One of them does not fit: which one is seen by trying each.
+            # One of them does not fit: which one is seen by trying each. Without a schema, the first decides.
+            schema = schema or self._arrow.Table.from_pylist(group[:1]).schema
             good = [item for item in group if self._fits(item, schema)]
             return self._arrow.Table.from_pylist(good, schema=schema)
 

@@ -116,7 +116,8 @@ class ToSql(Sink):
 
     def _columns_for(self, item: Mapping[str, Any]) -> set[str]:
         if self._table is None:
-            self._table = self._look_up() or self._create(item)
+            found = self._look_up()
+            self._table = self._create(item) if found is None else found
         return set(self._table.columns.keys())
 
     def _look_up(self) -> Table | None:
