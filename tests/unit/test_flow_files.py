@@ -42,7 +42,7 @@ def test_csv_of_other_kinds(tmp_path: Path) -> None:
         ("a.csv", "a,b\n", "has a header and no rows"),
         ("a.csv", "a,a\n1,2\n", "two columns are called 'a'"),
         ("a.csv", 'a,b\n1,"2\n3,4\n', r"a.csv:3: no CSV: .*a quote that is never closed"),
-        ("a.csv", b"a,b\n1,\xff\n", r"a.csv:2: not utf-8, at byte 2"),
+        ("a.csv", b"a,b\n1,\xff\n", r"a.csv:2: not utf-8, at byte 2 of the line"),
         ("a.jsonl", "", "is empty"),
         ("a.parquet", "", r"\(0 bytes\) cannot be read: it is empty"),
         ("a.parquet", "not parquet at all", "cut short, or is of another kind"),

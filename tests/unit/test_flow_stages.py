@@ -46,6 +46,7 @@ def test_async_iterables_are_sources_too() -> None:
 
 async def test_async_code_awaits_arun() -> None:
     assert await Flow.from_iterable(numbers()).filter(lambda x: x > 2497).acollect() == [2498, 2499]
+    assert [x async for x in Flow.from_iterable(numbers()).take(3)] == [0, 1, 2]
     with pytest.raises(FlowError, match="await its arun"):
         Flow.from_iterable(numbers()).run()
 
@@ -121,7 +122,7 @@ def test_a_partition_reduces_each_key_and_a_flow_without_one_reduces_all() -> No
     flow = Flow.from_iterable(range(10))
     assert flow.partition(lambda x: x % 3).reduce(int, lambda a, x: a + x).collect() == [(0, 18), (1, 12), (2, 15)]
     assert flow.reduce(0, lambda a, x: a + x).collect() == [45]
-    assert flow.filter(lambda x: x > 10).reduce([], lambda a, x: [*a, x]).collect() == [[]]
+    assert flow.filter(lambda x: x > 10).reduce(lambda: 7, max).collect() == [7]
 
 
 def test_each_group_has_an_accumulator_of_its_own() -> None:
@@ -129,7 +130,7 @@ def test_each_group_has_an_accumulator_of_its_own() -> None:
         items.append(item)
         return items
 
-    flow = Flow.from_iterable([1, 2, 3]).partition(lambda x: x % 2).reduce([], add)
+    flow = Flow.from_iterable([1, 2, 3]).partition(lambda x: x % 2).reduce(list, add)
     assert flow.collect() == [(1, [1, 3]), (0, [2])]
     assert flow.collect() == [(1, [1, 3]), (0, [2])], "nothing of the first run is in the second"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlports.flow.errors import FlowError
 from mlports.flow.failures import Errors, Failures
@@ -19,11 +19,48 @@ if TYPE_CHECKING:
 
     AnyOrchestrator = Orchestrator | BlockingOrchestrator
 
+T = TypeVar("T")
+
 _LOOK = 0.1  # seconds between two looks at whether the flow is to stop
 
 
 class Stopped(Exception):
     """The flow is to stop: whoever runs it was cancelled."""
+
+
+@asynccontextmanager
+async def own_thread(setting: Setting) -> AsyncIterator[Callable[[Callable[[], T]], Awaitable[T]]]:
+    """A thread for one run, in which `await within(work)` has work done; a cancel stops the run.
+
+    Its things are closed in that thread, while the event loop goes on, before this is left.
+    """
+    loop = asyncio.get_running_loop()
+    pool = ThreadPoolExecutor(1, "mlports-flow")
+
+    async def within(work: Callable[[], T]) -> T:
+        running = loop.run_in_executor(pool, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            setting.stop()
+            await _done(running)
+            raise
+
+    try:
+        yield within
+    finally:
+        closing = loop.run_in_executor(pool, setting.close)
+        await _done(closing)
+        pool.shutdown()
+        closing.result()
+
+
+async def _done(running: asyncio.Future[Any]) -> None:
+    """Waits for it, however often this task is cancelled meanwhile: a thread cannot be left to itself."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+    running.exception()  # seen
 
 
 class Setting:

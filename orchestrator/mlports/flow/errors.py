@@ -24,7 +24,7 @@ class FlowFailed(FlowError):
     def __init__(self, stage: str, item: Any, error: BaseException) -> None:
         self.stage, self.item, self.reason = stage, item, reason_of(error)
         super().__init__(
-            f"{stage} failed on {shown(item)}: {self.reason}. What came before it has been written. "
+            f"{stage} failed on {shown(item)}: {self.reason}. What was written so far stays. "
             'To go on without such items, run with errors="skip", or errors=Path("…") to keep them with the reason'
         )
 

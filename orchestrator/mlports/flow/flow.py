@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from mlports.core.flow import MAX_DEMAND, Demand, TokenBucket
 from mlports.flow import endings, groups, openers
-from mlports.flow.callers import Setting, Stopped
+from mlports.flow.callers import Setting, own_thread
 from mlports.flow.checkpoints import Checkpoint
 from mlports.flow.concurrent_stages import Concurrent
 from mlports.flow.errors import FlowError
@@ -212,9 +212,17 @@ class Flow(Generic[T]):
             raise FlowError("this flow has a window already: reduce its items before there is another")
         return Flow(self._open_plan(), groups.windowed(self._grouping, count, time, every, session, at, lateness, late))
 
+    @overload
     def reduce(
-        self, initial: V | Callable[[], V], step: Callable[[V, T], V], *, join: Callable[[V, V], V] | None = None
-    ) -> Flow[Any]:
+        self, initial: Callable[[], V], step: Callable[[V, T], V], *, join: Callable[[V, V], V] | None = None
+    ) -> Flow[Any]: ...
+
+    @overload
+    def reduce(
+        self, initial: V, step: Callable[[V, T], V], *, join: Callable[[V, V], V] | None = None
+    ) -> Flow[Any]: ...
+
+    def reduce(self, initial: Any, step: Callable[[Any, T], Any], *, join: Any = None) -> Flow[Any]:
         """What `step(accumulator, item)` makes of all items, of those of each partition, or of each window.
 
         `initial`: what makes the first accumulator, or a value that each group gets a copy of. Gives the one value;
@@ -325,7 +333,7 @@ class Flow(Generic[T]):
         they are added with the reason, a function is given a `DeadLetter`. checkpoint: the journal's path, by which a
         run that was killed is gone on with. progress: True for a bar on stderr, or a function that is given `Progress`.
         """
-        with self._setting(orchestrator, None, errors) as setting:
+        with closing(Setting(orchestrator, None, errors)) as setting:
             return self._execute(setting, checkpoint, progress)
 
     async def arun(
@@ -337,8 +345,9 @@ class Flow(Generic[T]):
         progress: bool | OnProgress = False,
     ) -> Report:
         """The same in async code. The flow's functions run in a thread, so that they do not hold up the event loop."""
-        with self._setting(orchestrator, asyncio.get_running_loop(), errors, closing=False) as setting:
-            return await _in_thread(lambda: self._execute(setting, checkpoint, progress), setting)
+        setting = Setting(orchestrator, asyncio.get_running_loop(), errors)
+        async with own_thread(setting) as within:
+            return await within(lambda: self._execute(setting, checkpoint, progress))
 
     def collect(self, orchestrator: AnyOrchestrator | None = None, *, errors: Errors = "stop") -> list[T]:
         """All items as a list."""
@@ -346,19 +355,32 @@ class Flow(Generic[T]):
 
     async def acollect(self, orchestrator: AnyOrchestrator | None = None, *, errors: Errors = "stop") -> list[T]:
         """All items as a list, in async code."""
-        kept: list[T] = []
-        await self.to(kept.append).arun(orchestrator, errors=errors)
-        return kept
+        return [item async for item in self.astream(orchestrator, errors=errors)]
 
     def stream(self, orchestrator: AnyOrchestrator | None = None, *, errors: Errors = "stop") -> Iterator[T]:
         """The items one by one, taken in chunks that grow from 1; between two chunks nothing is produced."""
-        self._open_plan()
-        with self._setting(orchestrator, None, errors) as setting:
-            for chunk in Run(self._settled()._plan, setting).chunks():
+        plan = self._settled()._open_plan()
+        with closing(Setting(orchestrator, None, errors)) as setting:
+            for chunk in Run(plan, setting).chunks():
                 yield from chunk
+
+    async def astream(
+        self, orchestrator: AnyOrchestrator | None = None, *, errors: Errors = "stop"
+    ) -> AsyncIterator[T]:
+        """The same in async code. Close it (`aclose()`, `contextlib.aclosing`) where it is left before its end."""
+        plan = self._settled()._open_plan()
+        setting = Setting(orchestrator, asyncio.get_running_loop(), errors)
+        async with own_thread(setting) as within:
+            chunks = await within(lambda: Run(plan, setting).chunks())
+            while chunk := await within(lambda: next(chunks, None)):
+                for item in chunk:
+                    yield item
 
     def __iter__(self) -> Iterator[T]:
         return self.stream()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self.astream()
 
     def explain(self) -> str:
         """A drawing of the flow, from its source down to its sink."""
@@ -416,21 +438,6 @@ class Flow(Generic[T]):
         plan = self._settled()._open_plan()
         return type(self)(replace(plan, end=end))
 
-    @contextmanager
-    def _setting(
-        self,
-        orchestrator: AnyOrchestrator | None,
-        loop: asyncio.AbstractEventLoop | None,
-        errors: Errors,
-        closing: bool = True,
-    ) -> Iterator[Setting]:
-        setting = Setting(orchestrator, loop, errors)
-        try:
-            yield setting
-        finally:
-            if closing:
-                setting.close()
-
     def _execute(
         self, setting: Setting, checkpoint: str | os.PathLike[str] | Checkpoint | None, progress: bool | OnProgress
     ) -> Report:
@@ -462,27 +469,3 @@ def called(
         ordered=ordered,
         fixed=fixed,
     )
-
-
-async def _in_thread(work: Callable[[], Report], setting: Setting) -> Report:
-    """Runs it in a thread; a cancel stops it, and waits until it has let go of everything."""
-
-    def all_of_it() -> Report:
-        try:
-            return work()
-        finally:
-            setting.close()
-
-    running = asyncio.ensure_future(asyncio.to_thread(all_of_it))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        setting.stop()
-        while not running.done():
-            try:
-                await asyncio.wait([running])
-            except asyncio.CancelledError:
-                continue
-        if not isinstance(running.exception(), Stopped | None):
-            raise
-        raise

@@ -83,7 +83,7 @@ def _on_threads(assembly: Assembly, f: Callable[[Any], Any], workers: int, unfol
 
 def _in_workers(assembly: Assembly, f: Callable[[Any], Any], workers: int, unfold: bool) -> Any:
     import mlports
-    from mlports import ServiceConfig
+    from mlports import Config, ServiceConfig, SupervisorConfig
 
     setting = assembly.setting
     setting.guard_against_itself()
@@ -93,7 +93,9 @@ def _in_workers(assembly: Assembly, f: Callable[[Any], Any], workers: int, unfol
     service = ServiceConfig(
         command=command, replicas=workers, config=config, env=environment, cwd=Path.cwd(), timeout=None
     )
-    orchestrator = setting.exits.enter_context(mlports.open({"flow": service}))
+    # An item that kills its worker is one item's failure; only where nearly all do is there no point in going on.
+    supervisor = SupervisorConfig(intensity=100, period=10)
+    orchestrator = setting.exits.enter_context(mlports.open(Config(service={"flow": service}, supervisor=supervisor)))
     pool = setting.threads(workers * _LANES_EACH, "workers")
     return lambda chunk: pool.submit(orchestrator.map, "flow.apply", chunk, return_exceptions=True, timeout=None)
 

@@ -6,13 +6,16 @@ import codecs
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from mlports.flow.errors import SourceError
 from mlports.flow.failures import Failures
 from mlports.flow.sources import Rows
+
+_BLOCK = 256 * 1024  # bytes that are read at a time
 
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes. A longer one is no line, but another kind of file, and would fill the memory."""
@@ -20,15 +23,35 @@ LONGEST_LINE = 64 * 1024 * 1024
 Converters = Mapping[str, Callable[[str], Any]]
 
 
+class ParsedRows(Protocol):
+    """What `csv.reader` gives: rows, and the number of lines that they were made of."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+    def __next__(self) -> list[str]: ...
+
+
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    """The lines without the mark that some programs begin a UTF-8 file with."""
+    for first in lines:
+        yield first.removeprefix("\ufeff")
+        break
+    yield from lines
+
+
 class TextFile(Rows):
-    """Opens the file when it is first read; `done` and `total` are bytes."""
+    """Opens the file when it is first read, and takes it in blocks of whole lines; `done` and `total` are bytes."""
 
     def __init__(self, path: Path, kind: str, encoding: str, failures: Failures) -> None:
         super().__init__(f"from_file({path.name})", failures)
         self._path, self._kind, self._encoding = path, kind, encoding
-        self._line = 0
-        self._at = 0
         self._file: IO[bytes] | None = None
+        self._block: list[str] = []
+        self._block_at = 0  # the byte at which the block begins
+        self._block_line = 0  # the number of lines before it
+        self._block_end = 0
+        self._line = 0  # lines that were used
         try:
             self.total = path.stat().st_size
         except OSError as error:
@@ -41,45 +64,52 @@ class TextFile(Rows):
 
     @property
     def done(self) -> int:
-        return self._at
-
-    def _open(self) -> IO[bytes]:
-        if self._file is None:
-            self._file = self._path.open("rb")
-            self._file.seek(self._at)
-        return self._file
+        return self._block_end
 
     def _lines(self) -> Iterator[str]:
-        file, decode = self._open(), codecs.getdecoder(self._encoding)
-        while line := file.readline(LONGEST_LINE):
-            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                raise SourceError(
-                    f"{self._where(1)}: more than 64 MiB without an end of line; this is no {self._kind} file"
-                )
-            if not self._at and line.startswith(codecs.BOM_UTF8):
-                self._at, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
-            self._at += len(line)
-            self._line += 1
-            try:
-                yield decode(line)[0]
-            except UnicodeDecodeError as error:
-                fix = "Say encoding= if it is another one"
-                raise SourceError(
-                    f"{self._where()}: not {self._encoding}, at byte {error.start}: {line[:80]!r}. {fix}"
-                ) from error
+        self._file = self._path.open("rb")
+        self._file.seek(self._block_end)
+        while block := self._file.read(_BLOCK):
+            if not block.endswith(b"\n"):
+                block += self._rest_of_line(self._file)
+            self._block_at, self._block_end = self._block_end, self._block_end + len(block)
+            self._block_line += len(self._block)
+            # Text files of Python end lines elsewhere too, unless they are told not to.
+            self._block = list(StringIO(self._decoded(block), newline="\n"))
+            yield from self._block
 
-    def _where(self, after: int = 0) -> str:
-        return f"{self._path}:{self._line + after}"
+    def _rest_of_line(self, file: IO[bytes]) -> bytes:
+        rest = file.readline(LONGEST_LINE)
+        if len(rest) == LONGEST_LINE and not rest.endswith(b"\n"):
+            raise SourceError(f"{self._where()}: 64 MiB without an end of line; this is no {self._kind} file")
+        return rest
+
+    def _decoded(self, block: bytes) -> str:
+        try:
+            return block.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            line = self._block_line + block.count(b"\n", 0, error.start) + 1
+            column = error.start - (block.rfind(b"\n", 0, error.start) + 1)
+            shown = block[error.start - column :][:80].splitlines()[0]
+            raise SourceError(
+                f"{self._path}:{line}: not {self._encoding}, at byte {column} of the line: {shown!r}. "
+                "Say encoding= if it is another one"
+            ) from error
+
+    def _where(self) -> str:
+        return f"{self._path}:{self._line}"
 
     def state(self) -> Any:
-        return [self.taken, self._at, self._line]
+        used = "".join(self._block[: self._line - self._block_line]).encode(self._encoding)
+        return [self.taken, self._block_at + len(used), self._line]
 
     def restore(self, state: Any) -> None:
-        self.taken, self._at, self._line = state
-        if self.total is not None and self._at > self.total:
+        self.taken, self._block_end, self._line = state
+        self._block_at, self._block_line = self._block_end, self._line
+        if self.total is not None and self._block_end > self.total:
             raise SourceError(
-                f"{self._path} has {self.total:,} bytes, and {self._at:,} of it had been read before the checkpoint: "
-                "it has been changed since. Begin anew with another journal"
+                f"{self._path} has {self.total:,} bytes, and {self._block_end:,} of it had been read before the "
+                "checkpoint: it has been changed since. Begin anew with another journal"
             )
 
     def close(self) -> None:
@@ -110,21 +140,23 @@ class CsvFile(TextFile):
         self._delimiter, self._given, self._allow_empty = delimiter, columns, allow_empty
         self._converters = dict(converters or {})
         self._columns: list[str] = []
-        self._rows: Iterator[list[str]] | None = None
+        self._rows: ParsedRows | None = None
+        self._lines_before = 0
 
-    def _begin(self) -> Iterator[list[str]]:
-        resumed = bool(self._columns)
-        rows = csv.reader(self._lines(), delimiter=self._delimiter, strict=True)
-        self._rows = rows
-        if not resumed:
+    def _begin(self) -> ParsedRows:
+        begun_before = bool(self._columns)
+        self._lines_before = self._line
+        self._rows = rows = csv.reader(_without_mark(self._lines()), delimiter=self._delimiter, strict=True)
+        if not begun_before:
             self._columns = self._given or self._header(rows)
         if unknown := sorted(set(self._converters) - set(self._columns)):
             columns = ", ".join(self._columns)
             raise SourceError(f"{self._path} has no column {unknown[0]!r} to convert; its columns are: {columns}")
         return rows
 
-    def _header(self, rows: Iterator[list[str]]) -> list[str]:
-        header = next((row for row in self._parsed(rows) if row), None)
+    def _header(self, rows: ParsedRows) -> list[str]:
+        header = next((row for row in rows if row), None)
+        self._line = rows.line_num
         if header is None:
             if self._allow_empty:
                 return []
@@ -136,24 +168,27 @@ class CsvFile(TextFile):
             raise SourceError(f"{self._where()}: two columns are called {twice[0]!r}; name them with columns=")
         return header
 
-    def _parsed(self, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    def read(self, count: int) -> list[Any]:
         try:
-            yield from rows
+            return self._read(self._rows or self._begin(), count)
         except csv.Error as error:
+            assert self._rows is not None
+            self._line = self._lines_before + self._rows.line_num
             fix = "a quote that is never closed swallows what follows it"
             raise SourceError(f"{self._where()}: no CSV: {error} ({fix})") from error
 
-    def read(self, count: int) -> list[Any]:
-        rows = self._rows or self._begin()
+    def _read(self, rows: ParsedRows, count: int) -> list[Any]:
         columns, width = self._columns, len(self._columns)
-        chunk = []
+        chunk: list[Any] = []
+        give = chunk.append
         number = 0
-        for row in self._parsed(islice(rows, count)):
-            number += 1
+        for number, row in enumerate(islice(rows, count), 1):  # noqa: B007 - it is the count
             if len(row) == width:
-                chunk.append(dict(zip(columns, row, strict=True)))
+                give(dict(zip(columns, row)))  # noqa: B905 - their lengths have just been compared
             elif row:
+                self._line = self._lines_before + rows.line_num
                 self.bad(row, f"{self._where()}: {len(row)} values, and {width} columns")
+        self._line = self._lines_before + rows.line_num
         self._end_if(number)
         return self._converted(chunk) if self._converters else chunk
 
@@ -196,15 +231,17 @@ class JsonLines(TextFile):
 
     def read(self, count: int) -> list[Any]:
         if self._source is None:
-            self._source = self._lines()
-        chunk, number, loads = [], 0, json.loads
-        for line in islice(self._source, count):
-            number += 1
+            self._source = _without_mark(self._lines())
+        chunk: list[Any] = []
+        give, loads, before, number = chunk.append, json.loads, self._line, 0
+        for number, line in enumerate(islice(self._source, count), 1):
             try:
-                chunk.append(loads(line))
+                give(loads(line))
             except (ValueError, RecursionError) as error:
                 if line.strip():
+                    self._line = before + number
                     self.bad(line.rstrip("\r\n"), f"{self._where()}: no JSON: {error}")
+        self._line = before + number
         self.taken += number
         self.over = not number
         if self.over and not self.taken and not self._allow_empty:

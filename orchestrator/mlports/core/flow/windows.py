@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable
+from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
 
 Step = Callable[[Any, Any], Any]
@@ -125,9 +126,16 @@ class TimeWindows:
 
     def _starts(self, time: float) -> Iterable[float]:
         last = math.floor(time / self._every)
-        # Rounding may put the multiple that is meant just above the time.
+        # Rounding may put the multiple that is meant just above the time, or one too few below it.
         if last * self._every > time:
             last -= 1
+        elif (last + 1) * self._every <= time:
+            last += 1
+        if self._every == self._size:
+            return (last * self._every,)
+        return self._sliding(last, time)
+
+    def _sliding(self, last: int, time: float) -> Iterable[float]:
         while last * self._every + self._size > time:
             yield last * self._every
             last -= 1
@@ -152,6 +160,14 @@ class TimeWindows:
         self._open = {start: {key: (count, value) for key, count, value in window} for start, window in kept}
 
 
+_Session = tuple[float, float, int, Any]
+"""The times of its first and last items, how many there are, and what they came to."""
+
+
+def _start(session: _Session) -> float:
+    return session[0]
+
+
 class SessionWindows:
     """Windows of a key that end after `gap` without an item of it. Sessions that a late item bridges become one.
 
@@ -167,8 +183,12 @@ class SessionWindows:
         self._make, self._step, self._join = make, step, join
         self._lateness = lateness
         self.watermark = -math.inf
-        self._open: dict[Hashable, list[tuple[float, float, int, Any]]] = {}
-        self._next_end = math.inf
+        self._open: dict[Hashable, list[_Session]] = {}
+        self._over: list[Window] = []
+        # When to look at which key: a session that has grown since is looked at again when it is really over.
+        self._looks: list[tuple[float, int, Hashable]] = []
+        self._look_times: dict[Hashable, float] = {}
+        self._looked = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
@@ -176,26 +196,27 @@ class SessionWindows:
     def feed(self, key: Hashable, item: Any, time: float) -> bool:
         if not math.isfinite(time):
             raise ValueError(f"an item's time must be a finite number, not {time!r}")
-        sessions = self._open.get(key, [])
-        # One that is over already is not lengthened, even if nobody has asked for it yet.
-        near: list[tuple[float, float, int, Any]] = []
-        apart: list[tuple[float, float, int, Any]] = []
-        for each in sessions:
-            alive = each[1] + self._gap > self.watermark
-            (near if alive and each[0] - self._gap < time < each[1] + self._gap else apart).append(each)
-        if not near and time + self._gap <= self.watermark:
-            return False
-        if near:
-            first, last, count, value = near[0]
-            for _, last_too, count_too, value_too in near[1:]:
-                last, count, value = max(last, last_too), count + count_too, self._joined(value, value_too)
-            merged = (min(first, time), max(last, time), count + 1, self._step(value, item))
+        sessions = self._close(key, self.watermark)
+        near = [each for each in sessions if each[0] - self._gap < time < each[1] + self._gap]
+        if not near:
+            if time + self._gap <= self.watermark:
+                return False
+            sessions.append((time, time, 1, self._step(self._make(), item)))
+            self._look_at(time + self._gap, key)
         else:
-            merged = (time, time, 1, self._step(self._make(), item))
-        self._open[key] = sorted([*apart, merged], key=lambda each: each[0])
+            grown = self._grown(near, item, time)
+            sessions[:] = [each for each in sessions if not any(each is one for one in near)] + [grown]
+        sessions.sort(key=_start)
+        self._open[key] = sessions
         self.watermark = max(self.watermark, time - self._lateness)
-        self._next_end = min(self._next_end, merged[1] + self._gap)
         return True
+
+    def _grown(self, near: list[_Session], item: Any, time: float) -> _Session:
+        """The sessions as one, with this item."""
+        first, last, count, value = near[0]
+        for _, last_too, count_too, value_too in near[1:]:
+            last, count, value = max(last, last_too), count + count_too, self._joined(value, value_too)
+        return (min(first, time), max(last, time), count + 1, self._step(value, item))
 
     def _joined(self, earlier: Any, later: Any) -> Any:
         if self._join is None:
@@ -206,29 +227,41 @@ class SessionWindows:
         return self._join(earlier, later)
 
     def over(self) -> list[Window]:
-        if self.watermark < self._next_end:
-            return []
-        return self._close(self.watermark)
+        while self._looks and self._looks[0][0] <= self.watermark:
+            time, _, key = heappop(self._looks)
+            if self._look_times.get(key) != time:
+                continue  # it was to be looked at earlier, and was
+            del self._look_times[key]
+            if sessions := self._close(key, self.watermark):
+                self._look_at(min(each[1] for each in sessions) + self._gap, key)
+        over, self._over = self._over, []
+        return sorted(over, key=lambda window: (window.end, window.start))
 
-    def _close(self, until: float) -> list[Window]:
-        closed = []
-        self._next_end = math.inf
-        for key in list(self._open):
-            kept = []
-            for first, last, count, value in self._open[key]:
+    def _close(self, key: Hashable, until: float) -> list[_Session]:
+        """Closes the key's sessions that are over by then, and gives the others."""
+        sessions = self._open.get(key, [])
+        alive = [each for each in sessions if each[1] + self._gap > until]
+        if len(alive) < len(sessions):
+            for first, last, count, value in sessions:
                 if last + self._gap <= until:
-                    closed.append(Window(key, first, last + self._gap, count, value))
-                else:
-                    kept.append((first, last, count, value))
-                    self._next_end = min(self._next_end, last + self._gap)
-            if kept:
-                self._open[key] = kept
-            else:
-                del self._open[key]
-        return sorted(closed, key=lambda window: (window.end, window.start))
+                    self._over.append(Window(key, first, last + self._gap, count, value))
+            self._open[key] = alive
+        if not alive:
+            self._open.pop(key, None)
+        return alive
+
+    def _look_at(self, time: float, key: Hashable) -> None:
+        if time < self._look_times.get(key, math.inf):
+            self._look_times[key] = time
+            self._looked += 1  # keys need not be comparable
+            heappush(self._looks, (time, self._looked, key))
 
     def end(self) -> list[Window]:
-        return self._close(math.inf)
+        for key in list(self._open):
+            self._close(key, math.inf)
+        self._looks.clear()
+        self._look_times.clear()
+        return self.over()
 
     def state(self) -> Any:
         return [self.watermark, [[key, [list(each) for each in kept]] for key, kept in self._open.items()]]
@@ -236,4 +269,6 @@ class SessionWindows:
     def restore(self, state: Any) -> None:
         self.watermark, kept = state
         self._open = {key: [(a, b, count, value) for a, b, count, value in each] for key, each in kept}
-        self._next_end = min((each[1] + self._gap for all_ in self._open.values() for each in all_), default=math.inf)
+        for key, sessions in self._open.items():
+            for session in sessions:
+                self._look_at(session[1] + self._gap, key)
