@@ -139,6 +139,17 @@ def test_sessions_lie_apart_and_hold_each_item_that_was_in_time_once(
             assert all(a.end <= b.start for a, b in pairwise(sessions))
 
 
+def test_a_session_costs_the_same_however_many_were_before_it() -> None:
+    """Guards against looking at all sessions for each item: it would take minutes, and the test's time would be up."""
+    windows = SessionWindows(1, int, lambda count, _: count + 1)
+    closed = 0
+    for at in range(20_000):
+        assert windows.feed("key" if at % 2 else at, None, at)
+        closed += len(windows.over())
+        assert len(windows) <= 2
+    assert closed + len(windows.end()) == 20_000
+
+
 @given(TIMES, st.integers(1, 7))
 def test_count_windows_cut_each_keys_items_into_equal_parts(items: list[tuple[str, int]], size: int) -> None:
     windows = CountWindows(size, list, lambda kept, item: [*kept, item])

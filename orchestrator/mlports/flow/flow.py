@@ -295,7 +295,7 @@ class Flow(Generic[T]):
         """A CSV file with a header, of mappings; or of lists and tuples, with `columns` given."""
         return self._ending(endings.csv(path, columns))
 
-    def to_parquet(self, path: str | os.PathLike[str], *, row_group: int = 65_536) -> Flow[T]:
+    def to_parquet(self, path: str | os.PathLike[str], *, row_group: int = 16_384) -> Flow[T]:
         """A Parquet file of mappings (extra `tables`), in row groups of so many rows. It is there once complete."""
         return self._ending(endings.parquet(path, row_group))
 
@@ -399,7 +399,7 @@ class Flow(Generic[T]):
                 f"{name_of(f)} is an async function: use it in a service, or in an async generator as source"
             )
         label, most = f"{kind}({name_of(f)})", demand[0]
-        Demand(*(each for each in demand if each is not None)) if most is not None else None
+        Demand(MAX_DEMAND if most is None else most, demand[1])  # its own check of the numbers
         if on is None:
             function = _FUNCTIONS[kind]
             return self._with(

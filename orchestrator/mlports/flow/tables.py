@@ -75,9 +75,7 @@ class ToSql(Sink):
                 self._execute(rows)
                 return
             except self._sql.exc.SQLAlchemyError:
-                if len(rows) == 1:
-                    self._each(rows)
-                    return
+                pass  # one of them is at fault: which one is seen by trying each
         self._each(rows)
 
     def _each(self, rows: list[Any]) -> None:
@@ -88,8 +86,12 @@ class ToSql(Sink):
                 self.failures.failed(self.label, row, error)
 
     def _execute(self, rows: list[Any]) -> None:
-        with self._connection.begin_nested():
-            self._connection.execute(self._statement(rows[0]), rows)
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(self._statement(rows[0]), rows)
+        except (self._sql.exc.OperationalError, self._sql.exc.InterfaceError) as error:
+            # Not the row's fault: the next one would fail as well.
+            raise FlowError(f"{self.label}: the database does not take rows any more: {error.orig}") from error
 
     def _statement(self, row: Mapping[str, Any]) -> Any:
         if not self._key:

@@ -199,16 +199,16 @@ class CsvFile(TextFile):
             raise SourceError(f"{self._path} has a header and no rows. If it may be without, say allow_empty=True")
 
     def _converted(self, chunk: list[dict[str, Any]]) -> list[Any]:
-        good = []
+        good, names = [], list(self._converters)
         for row in chunk:
-            before = dict(row)
-            for column, convert in self._converters.items():
-                try:
-                    row[column] = convert(row[column])
-                except Exception as error:
-                    problem = f"{self._path}: column {column!r}: {type(error).__name__}: {error}"
-                    self.bad(before, problem)
-                    break
+            texts = [row[name] for name in names]
+            name = ""
+            try:
+                for name, text in zip(names, texts, strict=True):
+                    row[name] = self._converters[name](text)
+            except Exception as error:
+                row.update(zip(names, texts, strict=True))
+                self.bad(row, f"{self._path}: column {name!r}: {type(error).__name__}: {error}")
             else:
                 good.append(row)
         return good
