@@ -16,6 +16,7 @@ import pytest
 import mlports
 from mlports import BlockingOrchestrator, ServiceConfig, UnknownMethod
 from mlports.flow import Flow, FlowError, FlowFailed
+from tests.flow_functions import deadly, is_odd, process_of, up_to
 from tests.services import running
 from tests.workers import marks, program, until
 
@@ -152,25 +153,7 @@ def test_run_refuses_what_belongs_to_an_event_loop() -> None:
         Flow.from_iterable([1]).call("x.y").run(orchestrator)
 
 
-# -- functions in workers: these are imported there by name
-
-
-def process_of(x: int) -> list[Any]:
-    return [x, os.getpid()]
-
-
-def is_odd(x: int) -> bool:
-    return x % 2 == 1
-
-
-def up_to(x: int) -> Iterator[int]:
-    return iter(range(x))
-
-
-def deadly(x: int) -> int:
-    if x == 7:
-        os._exit(3)
-    return x
+# -- functions in workers
 
 
 def test_functions_run_in_worker_processes() -> None:
