@@ -15,7 +15,7 @@ import pytest
 
 import mlports
 from mlports import BlockingOrchestrator, ServiceConfig, UnknownMethod
-from mlports.flow import Flow, FlowError, FlowFailed
+from mlports.flow import Checkpoint, Flow, FlowError, FlowFailed
 from tests.flow_functions import deadly, is_odd, process_of, up_to
 from tests.services import running
 from tests.workers import marks, program, until
@@ -68,6 +68,15 @@ def test_calls_through_a_blocking_orchestrator_keep_the_order(
     )
     assert path.read_text() == "".join(f"{2 * n}\n" for n in range(1000) if n != 13)
     assert (report.items, report.given, report.failed) == (1000, 999, 1)
+
+
+def test_calls_that_wait_for_a_full_batch_are_worked_off_at_a_checkpoint(
+    orchestrator: BlockingOrchestrator, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.jsonl"
+    flow = Flow.from_iterable(range(20, 1020)).batch(64).call("maths.double").to_jsonl(path)
+    flow.run(orchestrator, checkpoint=Checkpoint(tmp_path / "journal", items=100))
+    assert path.read_text() == "".join(f"{2 * n}\n" for n in range(20, 1020))
 
 
 def test_a_whole_batch_is_the_argument_of_one_call(orchestrator: BlockingOrchestrator) -> None:

@@ -186,6 +186,13 @@ def test_late_items_are_counted_and_go_to_their_side() -> None:
     assert [window.value for window in flow] == [[1.0], [12.0, 13.0], [25.0]]
 
 
+def test_late_items_may_go_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "late.jsonl"
+    flow = Flow.from_iterable([1.0, 12.0, 3.0]).window(time=10, at=float, late=path)
+    assert len(flow.collect()) == 2
+    assert path.read_text() == "3.0\n"
+
+
 def test_progress_is_told_and_ends_with_all() -> None:
     told: list[Progress] = []
     Flow.from_iterable(list(range(1000))).run(progress=told.append)

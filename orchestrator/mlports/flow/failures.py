@@ -48,9 +48,7 @@ class Failures:
 
     def failed(self, stage: str, item: Any, error: Exception) -> None:
         """An item that a stage failed on; called in an `except` block, or with an error that was handed over."""
-        if self._errors == "stop" or isinstance(error, (*_NOT_THE_ITEMS_FAULT, FlowError)):
-            if isinstance(error, FlowError):
-                raise error
+        if self._errors == "stop" or isinstance(error, _NOT_THE_ITEMS_FAULT):
             raise FlowFailed(stage, item, error) from error
         self.count += 1
         letter = DeadLetter(stage, item, error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from time import time
 from typing import Any
 
@@ -96,6 +99,24 @@ class ReduceByKey(Stage):
         self._values = dict(state)
 
 
+class LateFile:
+    """A file of JSON lines to which late items are added; what JSON cannot hold, as its repr."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def __call__(self, item: Any) -> None:
+        self._file.write(json.dumps(item, ensure_ascii=False, default=repr) + "\n")
+
+    def flush(self) -> None:
+        """What was written is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class Windowed(Stage):
     """Windows of items, each given when it is over. What is late goes to `late`, or is dropped; it is counted."""
 
@@ -131,6 +152,11 @@ class Windowed(Stage):
         if len(self._windows) > self._most:
             raise too_many(self.label, self._most)
         return over
+
+    def flush(self) -> tuple[()]:
+        if isinstance(self._late, LateFile):
+            self._late.flush()
+        return ()
 
     def finish(self) -> list[Any]:
         windows: list[Any] = list(self._windows.end())

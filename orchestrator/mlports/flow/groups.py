@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlports.core.flow import CountWindows, SessionWindows, TimeWindows
-from mlports.flow.grouping import Reduce, ReduceByKey, Windowed, maker
+from mlports.flow.grouping import LateFile, Reduce, ReduceByKey, Windowed, maker
 from mlports.flow.joins import HashJoin
 from mlports.flow.places import name_of
 from mlports.flow.plan import Assembly, Grouping, Plan, Step
@@ -111,9 +110,9 @@ def _added(items: list[Any], item: Any) -> list[Any]:
 def _late(parts: Assembly, late: Late) -> Callable[[Any], object] | None:
     if late is None or callable(late):
         return late
-    file = Path(late).open("a", encoding="utf-8")  # noqa: SIM115 - it is closed with the run
+    file = LateFile(Path(late))
     parts.setting.exits.callback(file.close)
-    return lambda item: file.write(json.dumps(item, ensure_ascii=False, default=repr) + "\n")
+    return file
 
 
 def hash_joined(right: Plan, key: Callable[[Any], Any], right_key: Callable[[Any], Any], left: bool, most: int) -> Step:

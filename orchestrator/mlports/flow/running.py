@@ -96,7 +96,6 @@ class Run:
         """Runs it to its end. Raises what stops it; what was written before is then complete on the disk."""
         if self._checkpoint is not None and self._take_up(self._checkpoint):
             return self._report(finished_before=True)
-        # Journal or not, a sink that has been restored must not be begun anew.
         for chunk in self.chunks():
             self._sink.write(chunk)
         self._finish()
@@ -141,7 +140,7 @@ class Run:
                 if (state := record[kind][part.label]) is not None:
                     part.restore(state)
         self._items = self._resumed_at = record["items"]
-        self._meter.begin_at(self._items, sum(source.done for source in parts.sources), monotonic())
+        self._meter.begin_at(self._items, self._done(), monotonic())
 
     def _save(self, done: bool = False) -> None:
         assert self._journal is not None
@@ -188,12 +187,16 @@ class Run:
     def _tell_progress(self, now: float) -> None:
         self._last_report = now
         if self._on_progress is not None:
-            done = sum(source.done for source in self._assembly.sources)
-            self._on_progress(self._meter.look(self._items, done, now))
+            self._on_progress(self._meter.look(self._items, self._done(), now))
 
     def _total(self) -> int | None:
-        totals = [source.total for source in self._assembly.sources]
-        return None if None in totals else sum(total for total in totals if total is not None)
+        sources = self._assembly.sources
+        return sources[0].total if len(sources) == 1 else None
+
+    def _done(self) -> int:
+        """In the source's own unit; of several, which may have different ones, in items."""
+        sources = self._assembly.sources
+        return sources[0].done if len(sources) == 1 else self._items
 
     def _report(self, finished_before: bool = False) -> Report:
         stages = self._assembly.stages

@@ -17,12 +17,7 @@ from mlports.flow.table_files import pyarrow
 
 
 class Sink:
-    """The end of a flow. `state()` is what it has taken for good, to which `restore` returns after a crash.
-
-    `guarantee` says what a resumed run makes of the items since the last checkpoint.
-    """
-
-    guarantee = "at least once"
+    """The end of a flow. `state()` is what it has taken for good, to which `restore` returns after a crash."""
 
     def __init__(self, label: str, failures: Failures) -> None:
         self.label = label
@@ -94,8 +89,6 @@ class ToService(Sink):
 
 class ToTextFile(Sink):
     """A text file. It is begun anew, unless the run goes on after a checkpoint: then it is cut back to that one."""
-
-    guarantee = "exactly once"
 
     def __init__(self, label: str, path: Path, failures: Failures) -> None:
         super().__init__(label, failures)

@@ -25,8 +25,6 @@ class ToSql(Sink):
     is there after a crash, or nothing.
     """
 
-    guarantee = "exactly once"
-
     def __init__(self, label: str, url: str, table: str, key: list[str], failures: Failures) -> None:
         super().__init__(label, failures)
         try:
