@@ -160,7 +160,7 @@ class Flow(Generic[T]):
     ) -> Flow[Any]:
         """The result of "service.method" for each item, through the orchestrator that the run is given.
 
-        `batch` items (64) are sent together, and `in_flight` such batches are under way. Right after a `batch(n)` it is
+        `batch` items (256) are sent together, and `in_flight` such batches are under way. Right after a `batch(n)` it is
         n, and the results come one by one; with `whole` each of those lists is the argument of one call. `timeout` in
         seconds is for each request; None for no limit, "configured" for the service's own.
         """
@@ -168,7 +168,7 @@ class Flow(Generic[T]):
         before = steps[-1].batch if steps and not whole and batch is None else None
         base: Flow[Any] = Flow(replace(self._plan, steps=steps[:-1])) if before else self
         # A call of whole batches has no use for several of them in one request.
-        size = batch or before or (1 if whole else 64)
+        size = batch or before or (1 if whole else 256)
         if size < 1 or in_flight < 1:
             raise ValueError(f"batch and in_flight are at least 1, not {batch} and {in_flight}")
         told = "" if ordered else ", in any order"
@@ -308,7 +308,7 @@ class Flow(Generic[T]):
         """
         return self._ending(endings.sql(url, table, key))
 
-    def to_service(self, target: str, *, batch: int = 64, in_flight: int = 4) -> Flow[T]:
+    def to_service(self, target: str, *, batch: int = 256, in_flight: int = 4) -> Flow[T]:
         """A call of "service.method" for each item; what it answers is dropped."""
         return self._ending(endings.service(target, batch, in_flight))
 
