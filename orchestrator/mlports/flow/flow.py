@@ -160,7 +160,7 @@ class Flow(Generic[T]):
     ) -> Flow[Any]:
         """The result of "service.method" for each item, through the orchestrator that the run is given.
 
-        `batch` items (256) are sent together, and `in_flight` such batches are under way. Right after a `batch(n)` it is
+        `batch` items (256) are sent together, `in_flight` such batches are under way. Right after a `batch(n)` it is
         n, and the results come one by one; with `whole` each of those lists is the argument of one call. `timeout` in
         seconds is for each request; None for no limit, "configured" for the service's own.
         """
