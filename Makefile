@@ -96,8 +96,8 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.stamp-dev: pyproject.toml | $(BIN)/python
-	@echo "Installing mlports with its models, speed and dev extras"
-	@$(install) -e '.[models,speed,dev]'
+	@echo "Installing mlports with all its extras but those that the benchmarks need"
+	@$(install) -e '.[models,speed,tables,sql,examples,dev]'
 	@touch $@
 
 # No stamp where a peer is missing: the next `make bench` tries it again.
