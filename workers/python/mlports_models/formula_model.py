@@ -187,6 +187,9 @@ def read_table(definition: Mapping[str, Any], table: Any) -> Data:
     needed = [*terms.inputs, *terms.target.columns]
     _check_there(needed, given)
     kinds, notes = _kinds(definition, terms, needed, given)
+    for name, text in terms.numbers.items():
+        if kinds[name] == "category":
+            raise _invalid(f"column {name!r} holds categories, and {text} takes numbers")
     columns = {name: tables.typed(name, given[name], kinds[name]) for name in needed}
     keep = _rows_to_keep(definition, terms, columns, rows, notes)
     columns = tables.take(columns, keep)

@@ -187,6 +187,8 @@ class Plan:
 class Terms:
     """A formula as formulaic reads it, with `columns` to choose from: `target`, and as `inputs` the columns it names.
 
+    `numbers` are the columns that stand in an expression, and in which; `categories` those in C().
+
     Raises `Failure` for a formula that cannot be read or that is more than terms of expressions, and without formulaic.
     """
 
@@ -211,7 +213,9 @@ class Terms:
         both = sorted(set(self.inputs) & set(self.target.columns))
         if both:
             raise _invalid(f"formula {formula!r:.200}: {both[0]!r} is the target, so it cannot be an input too")
-        self.categories = {e.category for e in (*read, self.target) if e.category and e.text.startswith("C(")}
+        both_sides = (*read, self.target)
+        self.numbers = {name: e.text for e in both_sides if e.category is None for name in e.columns}
+        self.categories = {e.category for e in both_sides if e.category and e.text.startswith("C(")}
 
     def plan(self, columns: Columns, levels: Mapping[str, list[str]]) -> Plan:
         """The plan of the right side for these rows; `levels` are the categories of each column that has such."""

@@ -56,6 +56,7 @@ def markdown(card: dict[str, Any]) -> str:
         f"- steps: {steps}",
         f"- data: SHA-256 `{card['data_digest']}`",
         f"- preparation: SHA-256 `{card['preparation_digest']}`",
+        *(f"- to be trusted where it is served: `{name}`" for name in card["trusted"]),
         *(f"- {package} {version}" for package, version in card["versions"].items()),
     ]
     return "\n\n".join([*parts, "## Origin", "\n".join(origin)]) + "\n"

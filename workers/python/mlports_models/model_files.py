@@ -50,20 +50,26 @@ class ModelFolder:
 
     def save(self, estimator: Any, path: Any) -> dict[str, Any]:
         """Writes an estimator to a file, in place of the one there was; see `estimator.save`. Raises `Failure`."""
-        target = self.confined(path)
+        self.confined(path)
         io = _skops_io()
         try:
             data = io.dumps(estimator)
         except Exception as error:
             name = type(estimator).__name__
             raise Failure("unimplemented", f"skops cannot save this {name}: {error}") from error
+        target = self.write(path, data)
+        unknown = io.get_untrusted_types(data=data)
+        return {"path": str(target.relative_to(self.folder)), "bytes": len(data), "trusted": unknown}
+
+    def write(self, path: Any, data: bytes) -> Path:
+        """Writes a file in the folder, in place of the one there was, and gives its full path. Raises `Failure`."""
+        target = self.confined(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(target, data)
         except OSError as error:
             raise _not_written(target, len(data), error) from error
-        unknown = io.get_untrusted_types(data=data)
-        return {"path": str(target.relative_to(self.folder)), "bytes": len(data), "trusted": unknown}
+        return target
 
     def load(self, path: Path) -> Any:
         """The estimator in a file. Raises `Failure` if there is none, or one that is not to be trusted."""

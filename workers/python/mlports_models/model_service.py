@@ -88,7 +88,8 @@ class ModelService:
         model = formula_model.train(definition, data, np.arange(data.rows))
         card = model_card.card(model, data, held, folds, datetime.now(UTC))
         model.state["card"] = card
-        return {"model": _dumps(model.saved()), "card": card, "markdown": model_card.markdown(card)}
+        file, card["trusted"] = _dumps(model.saved())
+        return {"model": file, "card": card, "markdown": model_card.markdown(card)}
 
     def score_fold(self, work: Any) -> dict[str, Any]:
         """See `model.score_fold`."""
@@ -205,7 +206,8 @@ def _whole(value: Any, what: str) -> int:
     return value
 
 
-def _dumps(saved: SavedModel) -> bytes:
+def _dumps(saved: SavedModel) -> tuple[bytes, list[str]]:
+    """A model's file, and the types in it that who serves it has to name as trusted."""
     import skops.io
 
     with warnings.catch_warnings():
@@ -215,7 +217,7 @@ def _dumps(saved: SavedModel) -> bytes:
         except Exception as error:
             name = type(saved.estimator).__name__
             raise Failure("unimplemented", f"skops cannot save this {name}: {error}") from error
-    return data
+    return data, [name for name in skops.io.get_untrusted_types(data=data) if name != OWN_TYPE]
 
 
 def _invalid(message: str) -> Failure:
