@@ -95,7 +95,7 @@ def define(
     kinds = _kinds({} if columns is None else columns)
     checked = read(formula)
     if kinds:
-        checked.check_columns(kinds, "columns has")
+        checked.check_columns(kinds, "`columns` has")
     _check_uses(checked, kinds)
     classes = estimator_classes(estimator)
     _check_target(checked, kinds, estimator, classes)

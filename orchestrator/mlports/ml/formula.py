@@ -73,8 +73,9 @@ class Formula:
 def suggestion(name: str, among: Iterable[str]) -> str:
     """ "did you mean …?", or all that there are, for a name that is none of them."""
     names = [str(each) for each in among]
-    by_lower = {each.lower(): each for each in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    by_lower = {each.lower(): each for each in reversed(names)}
+    # Of two letters, one that is in the other's place leaves a likeness of a half.
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     if near:
         return f"did you mean {by_lower[near[0]]!r}?"
     shown = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
@@ -235,13 +236,14 @@ class _Reader:
     def _python(self, begin: int, end: int) -> None:
         """Checks an expression of numbers that stands in brackets, and notes its columns."""
         source, quoted = unquote(re.sub(r"\s", " ", self._text[begin:end]))
+        opening = begin - 1
         begin += len(source) - len(source.lstrip())
         source = source.strip()
         try:
             self._walk(ast.parse(source, mode="eval").body, quoted, source, begin)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if not source:
-                raise self._wrong("there is nothing in these brackets", begin - 1) from None
+                raise self._wrong("there is nothing in these brackets", opening) from None
             if isinstance(error, RecursionError | MemoryError):
                 raise self._wrong("this expression is nested too deeply", begin) from None
             offset = (getattr(error, "offset", None) or 1) - 1

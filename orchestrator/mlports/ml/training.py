@@ -38,25 +38,32 @@ class Model:
         *,
         folds: int | None = None,
         holdout: float | None = 0.2,
-        replicas: int = 2,
         seed: int = 0,
-        service: ServiceConfig | None = None,
+        replicas: int = 2,
+        orch: BlockingOrchestrator | None = None,
+        service: str = "trainer",
     ) -> Trained:
-        """Trains from all rows of a table, in a worker that is started for it, and measures how good it is.
+        """Trains from all rows of a table, in a worker, and measures how good it is.
 
         table: see `mlports.ml.table.columns_of`. holdout: the share of rows that a model trained from the others is
-        scored on; None for none. folds: cross-validation in so many, spread over `replicas` workers. seed: what draws
-        those rows. service: the workers, if not as `trainer()` has them.
+        scored on; None for none. folds: cross-validation in so many, spread over all replicas. seed: what draws those
+        rows. orch, service: an orchestrator of one's own and its service, such as `trainer(4)`; else workers are
+        started for this training alone, `replicas` of them if there are folds.
 
         Raises `ModelError`, `InvalidArgument` when the worker finds the table wanting, `StartFailed` when it cannot
         start, and what calls raise.
         """
         _check_evaluation(folds, holdout, seed)
         columns = needed(columns_of(table), self.definition.formula)
-        with open({"trainer": service or trainer(replicas if folds else 1)}) as orch:
-            scores = orch.map("trainer.score_fold", self._folds(columns, folds, seed), timeout=None) if folds else None
-            told = orch.call("trainer.train", self.definition.as_plain(), columns, holdout, scores, seed, timeout=None)
-        return Trained.of(self.definition.name, told)
+        if orch is None:
+            with open({service: trainer(replicas if folds else 1)}) as own:
+                return self.train(columns, folds=folds, holdout=holdout, seed=seed, orch=own, service=service)
+        work = self._folds(columns, folds, seed)
+        scores = orch.map(f"{service}.score_fold", work, timeout=None) if folds else None
+        plain = self.definition.as_plain()
+        return Trained.of(
+            plain["name"], orch.call(f"{service}.train", plain, columns, holdout, scores, seed, timeout=None)
+        )
 
     async def train_in(
         self,
@@ -68,7 +75,7 @@ class Model:
         holdout: float | None = 0.2,
         seed: int = 0,
     ) -> Trained:
-        """`train` by a service of one's own orchestrator, such as `trainer(4)`; the folds go to all of its replicas."""
+        """`train` for async programs: by a service of one's own orchestrator, such as `trainer(4)`."""
         _check_evaluation(folds, holdout, seed)
         columns = needed(columns_of(table), self.definition.formula)
         scores = None
@@ -76,7 +83,7 @@ class Model:
             scores = await orch.map(f"{service}.score_fold", self._folds(columns, folds, seed), timeout=None)
         plain = self.definition.as_plain()
         told = await orch.call(f"{service}.train", plain, columns, holdout, scores, seed, timeout=None)
-        return Trained.of(self.definition.name, told)
+        return Trained.of(plain["name"], told)
 
     def _folds(self, columns: Mapping[str, Any], folds: int | None, seed: int) -> Iterator[dict[str, Any]]:
         shared = {"definition": self.definition.as_plain(), "table": columns, "folds": folds, "seed": seed}
@@ -113,6 +120,12 @@ class Trained:
         coefficients: dict[str, float] | None = self.card["coefficients"]
         return coefficients
 
+    @property
+    def trusted(self) -> list[str]:
+        """The types in the file that only who knows where it comes from may trust: for `server`. Often none."""
+        trusted: list[str] = self.card["trusted"]
+        return trusted
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the model to a .skops file, and its card beside it as .md and .json; each whole, or not at all.
 
@@ -133,14 +146,11 @@ class Trained:
         return target
 
     @contextmanager
-    def serve(self, replicas: int = 1, *, service: ServiceConfig | None = None) -> Iterator[Served]:
-        """The model in workers of its own, for use with `with`. `service` are the workers, if not `server()`'s."""
+    def serve(self, replicas: int = 1) -> Iterator[Served]:
+        """The model in workers of its own, for use with `with`. To serve it for long, `save` it and run `server()`."""
         with tempfile.TemporaryDirectory(prefix="mlports-model-") as folder:
             path = self.save(Path(folder) / "model.skops")
-            config = service or server(path, replicas)
-            if service is not None:
-                config = service.model_copy(update={"config": {**service.config, **_config(path)}})
-            with open({"model": config}) as orch:
+            with open({"model": server(path, replicas, trusted=self.trusted)}) as orch:
                 yield Served(orch)
 
 
@@ -173,13 +183,14 @@ def trainer(replicas: int = 1) -> ServiceConfig:
     return ServiceConfig(command=COMMAND, replicas=replicas, start_timeout=_START, max_frame=_FRAME, timeout=None)
 
 
-def server(path: str | os.PathLike[str], replicas: int = 1) -> ServiceConfig:
-    """A service that predicts by a saved model: `NAME.predict(row or rows)`, `NAME.schema()`, `NAME.card()`."""
-    return ServiceConfig(command=COMMAND, replicas=replicas, start_timeout=_START, config=_config(Path(path)))
+def server(path: str | os.PathLike[str], replicas: int = 1, *, trusted: Sequence[str] = ()) -> ServiceConfig:
+    """A service that predicts by a saved model: `NAME.predict(row or rows)`, `NAME.schema()`, `NAME.card()`.
 
-
-def _config(path: Path) -> dict[str, Any]:
-    return {"model": path.name, "models_dir": str(path.resolve().parent)}
+    trusted: types that skops does not trust by itself, and that the file may hold all the same; see `Trained.trusted`.
+    """
+    full = Path(path).resolve()
+    config = {"model": full.name, "models_dir": str(full.parent), "trusted": [*trusted]}
+    return ServiceConfig(command=COMMAND, replicas=replicas, start_timeout=_START, config=config)
 
 
 def _sendable(rows: Any) -> Any:
