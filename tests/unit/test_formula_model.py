@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,22 @@ def test_an_untrusted_type_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"types that are not trusted: pathlib.Path") as caught:
         served({"model": skops.io.dumps(saved)}, tmp_path)
     assert caught.value.code == "permission_denied"
+
+
+def test_training_without_formulaic_says_which_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Guards installations: training says what to install, and serving does without it."""
+    answer = trained("y ~ x + C(g)")
+    monkeypatch.setitem(sys.modules, "formulaic", None)
+    with pytest.raises(Failure, match=r"needs formulaic, which .* lacks .*: pip install 'mlports\[ml\]'"):
+        trained("y ~ x")
+    assert served(answer, tmp_path).predict([{"x": 1.0, "g": "a"}])[0] > 0
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Guards the service's configuration."""
+    with pytest.raises(Failure, match=r"there is no file .*films\.skops; models beside it: none"):
+        ModelService({"model": "films.skops", "models_dir": str(tmp_path)}, print)
+    with pytest.raises(Failure, match="did you mean 'models_dir'"):
+        ModelService({"model_dir": str(tmp_path)}, print)
+    with pytest.raises(Failure, match="no model to predict with"):
+        SERVICE.predict([{}])

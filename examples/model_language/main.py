@@ -1,0 +1,186 @@
+"""Models in a few lines: defined by formulas, checked at once, trained in workers, equal to scikit-learn's own.
+
+    python examples/model_language/main.py
+
+Needs `pip install 'mlports[ml]'`. Writes to a temporary folder that it removes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import mlports
+from mlports import BlockingOrchestrator
+from mlports.ml import ModelError, Trained, linear_regression, model, trainer
+
+# The article's exercise: a language for linear regression.
+progression = linear_regression("progression ~ bmi + bp + s5 + C(sex)")
+
+
+# The article's `model :predict do`, with types for what goes in. Distances need features of one size: so scale.
+@model
+class Wine:
+    formula = "C(cultivar) ~ alcohol + malic_acid + flavanoids + color_intensity + proline"
+    estimator = "neighbours"
+    scale = True
+    cultivar: str
+    alcohol: float
+    malic_acid: float
+    flavanoids: float
+    color_intensity: float
+    proline: float
+
+
+wine_unscaled = model(Wine.formula, estimator="neighbours", name="wine, not scaled")
+
+# Formulas that say something of the world: how much more fuel does twice the weight take, wherever a car is from?
+economy = model(
+    "log(Miles_per_Gallon) ~ log(Weight_in_lbs) + log(Horsepower) + C(Origin) + C(Year)", impute="drop", name="economy"
+)
+
+WRONG = {
+    "a typo": lambda: model("progression ~ bmi + log(bp"),
+    "an unknown column": lambda: model(
+        "progression ~ bmi + pb", columns={"progression": float, "bmi": float, "bp": float}
+    ),
+    "the target among the inputs": lambda: model("progression ~ bmi + log(1 + progression)"),
+    "an estimator that there is not": lambda: model("progression ~ bmi", estimator="rigde"),
+}
+
+
+@dataclass
+class Findings:
+    """What came out. `difference`: the largest between our coefficients and predictions and scikit-learn's."""
+
+    refusals: dict[str, str]
+    difference: float
+    progression: Trained
+    wine: Trained
+    wine_unscaled: Trained
+    economy: Trained | None
+    served: list[Any]
+
+
+def diabetes() -> dict[str, Any]:
+    """scikit-learn's 442 patients, in the units that they were measured in."""
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes(scaled=False)
+    return {**dict(zip(data.feature_names, data.data.T, strict=True)), "progression": data.target}
+
+
+def wines() -> dict[str, Any]:
+    """scikit-learn's 178 wines of three cultivars."""
+    from sklearn.datasets import load_wine
+
+    data = load_wine()
+    cultivars = [str(data.target_names[label]) for label in data.target]
+    return {**dict(zip(data.feature_names, data.data.T, strict=True)), "cultivar": cultivars}
+
+
+def cars() -> list[dict[str, Any]] | None:
+    """vega_datasets' 406 cars of 1970 to 1982, 14 of them without some value; None where it is not installed."""
+    package = find_spec("vega_datasets")
+    if package is None or not package.submodule_search_locations:
+        return None
+    file = Path(package.submodule_search_locations[0]) / "_data" / "cars.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    return rows
+
+
+def refusals() -> dict[str, str]:
+    """What is said of each wrong model, where it is defined: no worker runs yet."""
+    told = {}
+    for what, define in WRONG.items():
+        try:
+            define()
+        except ModelError as error:
+            told[what] = str(error)
+    return told
+
+
+def compare(trained: Trained, table: dict[str, Any], predictions: list[float]) -> float:
+    """The largest difference between scikit-learn's coefficients and predictions and ours."""
+    import numpy as np
+    from sklearn.linear_model import LinearRegression
+
+    matrix = np.column_stack([table["bmi"], table["bp"], table["s5"], table["sex"] == 2])
+    theirs = LinearRegression().fit(matrix, table["progression"])
+    ours = trained.coefficients or {}
+    names = ["bmi", "bp", "s5", "C(sex)[T.2]"]
+    differences = [abs(ours["(intercept)"] - theirs.intercept_), *(np.abs([ours[n] for n in names] - theirs.coef_))]
+    return float(max(*differences, np.abs(theirs.predict(matrix) - predictions).max()))
+
+
+def run(folder: Path) -> Findings:
+    """Trains all of them by two workers, and serves the first from a file in the folder."""
+    patients, bottles, vehicles = diabetes(), wines(), cars()
+    with mlports.open({"trainer": trainer(2)}) as orch:
+        trained = train(progression, patients, orch)
+        wine, unscaled = train(Wine, bottles, orch), train(wine_unscaled, bottles, orch)
+        fuel = train(economy, vehicles, orch) if vehicles else None
+    trained.save(folder / "progression.skops")
+    inputs = {name: patients[name] for name in ("bmi", "bp", "s5", "sex")}
+    with trained.serve() as served:
+        difference = compare(trained, patients, served.predict(inputs))
+        patient = {"bmi": 25.0, "bp": 90.0, "s5": 4.6, "sex": 1}
+        answers = [served.predict(patient), served.predict({**patient, "sex": 3})]
+        try:
+            served.predict({"bmi": 25.0, "bp": 90.0, "s6": 4.6, "sex": 1})
+        except mlports.InvalidArgument as error:
+            answers.append(str(error))
+    return Findings(refusals(), difference, trained, wine, unscaled, fuel, answers)
+
+
+def train(defined: Any, table: Any, orch: BlockingOrchestrator) -> Trained:
+    """Trained from the whole table, with the scores of ten folds."""
+    trained: Trained = defined.train(table, folds=10, holdout=None, orch=orch)
+    return trained
+
+
+def mean(trained: Trained, score: str) -> float:
+    """A score's mean over the folds."""
+    value: float = trained.scores["cross_validation"]["mean"][score]
+    return value
+
+
+def report(found: Findings) -> str:
+    """The findings, to read."""
+    lines = ["Models that are wrong are refused where they are defined:"]
+    for what, text in found.refusals.items():
+        lines += ["", f"- {what}:", *(f"    {line}" for line in text.splitlines())]
+    lines += [
+        "",
+        found.progression.markdown,
+        f"scikit-learn's own coefficients and predictions differ from these by {found.difference:.1e} at most.",
+        f"A patient: {found.served[0]:.1f}. One of an unknown sex, taken for the most frequent: {found.served[1]:.1f}.",
+        f"One with a wrong column: {found.served[2]}",
+        "",
+        f"Wine by its neighbours, accuracy in ten folds: {mean(found.wine_unscaled, 'accuracy'):.3f}; with the step "
+        f"scale = True: {mean(found.wine, 'accuracy'):.3f}.",
+    ]
+    if found.economy is None:
+        lines.append("The cars are left out: pip install vega_datasets")
+    else:
+        told = found.economy.coefficients or {}
+        weight, year = told["log(Weight_in_lbs)"], told["C(Year)[T.1982-01-01]"]
+        lines += [
+            f"Cars, R² in ten folds: {mean(found.economy, 'r2'):.3f}. Twice the weight, {1 - 2**weight:.0%} fewer "
+            f"miles to the gallon; from 1970 to 1982, {math.exp(year) - 1:.0%} more, weight and power being equal.",
+            *found.economy.card["notes"],
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if find_spec("formulaic") is None:
+        sys.exit("this example trains models by formulas: pip install 'mlports[ml]'")
+    with tempfile.TemporaryDirectory() as folder:
+        print(report(run(Path(folder))))
