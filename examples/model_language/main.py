@@ -11,6 +11,7 @@ import json
 import math
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import mlports
 from mlports import BlockingOrchestrator
-from mlports.ml import ModelError, Trained, linear_regression, model, trainer
+from mlports.ml import Model, ModelError, Trained, linear_regression, model, trainer
 
 # The article's exercise: a language for linear regression.
 progression = linear_regression("progression ~ bmi + bp + s5 + C(sex)")
@@ -45,7 +46,7 @@ economy = model(
     "log(Miles_per_Gallon) ~ log(Weight_in_lbs) + log(Horsepower) + C(Origin) + C(Year)", impute="drop", name="economy"
 )
 
-WRONG = {
+WRONG: dict[str, Callable[[], Model]] = {
     "a typo": lambda: model("progression ~ bmi + log(bp"),
     "an unknown column": lambda: model(
         "progression ~ bmi + pb", columns={"progression": float, "bmi": float, "bp": float}

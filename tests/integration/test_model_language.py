@@ -1,4 +1,4 @@
-"""Models by formulas through an orchestrator: trained in workers, crossed over replicas, served; all as scikit-learn."""
+"""Models by formulas through an orchestrator: trained in workers, crossed over replicas, served, as scikit-learn."""
 
 from __future__ import annotations
 

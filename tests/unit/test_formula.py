@@ -67,6 +67,7 @@ def test_a_formula_names_its_columns(text: str, columns: list[str]) -> None:
         ("y ~ {__import__('os').system('true')}", 5, "functions and"),
         ("y ~ I(x if x else 1)", 6, "functions and"),
         ("y ~ I(x == 1)", 6, "functions and"),
+        ("y ~ I(x + 9**9**9)", 13, "a power has a column in it"),
     ],
 )
 def test_what_is_wrong_is_pointed_at(text: str, position: int, told: str) -> None:

@@ -82,7 +82,15 @@ def test_a_plan_is_formulaics_matrix_for_other_rows_too(formula: str) -> None:
 
 @pytest.mark.parametrize(
     "formula",
-    ["y ~ {open('/tmp/x')}", "y ~ I(x.real)", "y ~ log(x, out=x)", "y ~ C(g, contr.sum)", "y ~ Q('x')", "y ~ {x[0]}"],
+    [
+        "y ~ {open('/tmp/x')}",
+        "y ~ I(x.real)",
+        "y ~ log(x, out=x)",
+        "y ~ C(g, contr.sum)",
+        "y ~ Q('x')",
+        "y ~ {x[0]}",
+        "y ~ I(9**9**9 + x)",
+    ],
 )
 def test_no_code_of_a_formula_runs(formula: str) -> None:
     """Guards the worker from definitions and files of strangers: it reads formulas by itself before formulaic does."""

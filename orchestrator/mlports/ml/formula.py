@@ -260,8 +260,11 @@ class _Reader:
         elif isinstance(node, ast.BinOp | ast.UnaryOp):
             if not isinstance(node.op, _OPERATORS):
                 raise self._wrong("an expression has + - * / ** only", position)
+            mentioned = len(self._mentions)
             for child in (node.left, node.right) if isinstance(node, ast.BinOp) else (node.operand,):
                 self._walk(child, quoted, source, begin)
+            if isinstance(node.op, ast.Pow) and len(self._mentions) == mentioned:
+                raise self._wrong("a power has a column in it: write this number as it is", position)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id not in FUNCTIONS:
                 raise self._wrong(

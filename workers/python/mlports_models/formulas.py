@@ -89,7 +89,10 @@ class Expression:
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             return ()
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return tuple(dict.fromkeys((*self._names(node.left), *self._names(node.right))))
+            names = tuple(dict.fromkeys((*self._names(node.left), *self._names(node.right))))
+            # As Python's whole numbers, in formulaic's hands, 9**9**9 would take for ever.
+            if names or not isinstance(node.op, ast.Pow):
+                return names
         if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
             return self._names(node.operand)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
