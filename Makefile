@@ -97,7 +97,7 @@ $(BIN)/python:
 
 .venv/.stamp-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing mlports with all its extras but those that the benchmarks need"
-	@$(install) -e '.[models,speed,tables,sql,examples,dev]'
+	@$(install) -e '.[models,speed,ml,tables,sql,examples,dev]'
 	@touch $@
 
 # No stamp where a peer is missing: the next `make bench` tries it again.
