@@ -1,0 +1,187 @@
+"""The indicators are pandas' own, however the bars come, and no bar counts twice or is left out unnoticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlports_worker import Failure
+
+pd = pytest.importorskip("pandas", reason="the reference is pandas': pip install 'mlports[examples]'")
+
+from mlports_models.market import Market  # noqa: E402
+
+NAMES = ("sma", "ema", "rsi", "vwap")
+WINDOWS = {"sma": 5, "ema": 4, "rsi": 3, "vwap": 7}
+
+
+def reference(bars: Any, windows: dict[str, int]) -> dict[str, Any]:
+    """The same indicators by pandas, of all bars at once."""
+    frame = pd.DataFrame(bars, columns=["open", "high", "low", "close", "volume"])
+    early = windows["ema"] - 1
+    ema = frame.close.ewm(span=windows["ema"], adjust=False).mean().mask(frame.index < early)
+    typical = (frame.high + frame.low + frame.close) / 3
+    traded = (typical * frame.volume).rolling(windows["vwap"]).sum()
+    change = frame.close.diff()
+    up, down = (wilder(part, windows["rsi"]) for part in (change.clip(lower=0), -change.clip(upper=0)))
+    return {
+        "sma": frame.close.rolling(windows["sma"]).mean().to_numpy(),
+        "ema": ema.to_numpy(),
+        "rsi": (100 - 100 / (1 + up / down)).to_numpy(),
+        "vwap": (traded / frame.volume.rolling(windows["vwap"]).sum()).to_numpy(),
+    }
+
+
+def wilder(changes: Any, window: int) -> Any:
+    """Begins with the mean of the first `window` changes; then pandas' ewm(alpha=1/window, adjust=False)."""
+    seeded = changes.copy()
+    seeded.iloc[:window] = np.nan
+    if len(changes) > window:
+        seeded.iloc[window] = changes.iloc[1 : window + 1].mean()
+    return seeded.ewm(alpha=1 / window, adjust=False).mean()
+
+
+def some_bars(count: int, seed: int = 1) -> Any:
+    random = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(random.normal(0, 0.02, count)))
+    low, high = close * random.uniform(0.95, 1, count), close * random.uniform(1, 1.05, count)
+    return np.column_stack([close, high, low, close, random.uniform(1e3, 1e7, count)])
+
+
+def taken_in_parts(market: Market, bars: Any, cuts: list[int]) -> dict[str, Any]:
+    places = [0, *sorted(cuts), len(bars)]
+    answers = [
+        market.update("A", start, bars[start:end])
+        for start, end in zip(places, places[1:], strict=False)
+        if start < end
+    ]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in NAMES}
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 60), st.lists(st.integers(0, 60), max_size=8), st.integers(0, 2**32 - 1))
+def test_they_are_pandas_however_the_bars_are_divided(count: int, cuts: list[int], seed: int) -> None:
+    bars = some_bars(count, seed)
+    cuts = [min(cut, count) for cut in cuts]
+    whole = taken_in_parts(Market(WINDOWS), bars, [])
+    parts = taken_in_parts(Market(WINDOWS), bars, cuts)
+    for name, right in reference(bars, WINDOWS).items():
+        np.testing.assert_allclose(whole[name], right, rtol=1e-9, atol=1e-9, err_msg=name)
+        np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)  # to the last bit
+
+
+@pytest.mark.parametrize("window", [1, 2, 50])
+def test_windows_of_any_length(window: int) -> None:
+    windows = dict.fromkeys(NAMES, window)
+    bars = some_bars(300)
+    found = taken_in_parts(Market(windows), bars, [1, 7, 100])
+    for name, right in reference(bars, windows).items():
+        np.testing.assert_allclose(found[name], right, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_no_error_grows_over_a_million_bars() -> None:
+    """Guards against sums that are carried on: after one price of 10¹² they would be wrong for ever."""
+    bars = some_bars(1000)
+    bars[3] *= 1e12
+    market = Market(WINDOWS)
+    for start in range(0, 1_000_000, 1000):
+        last = market.update("A", start, bars if not start else np.roll(bars, -4, axis=0)[:1000])
+    calm = np.roll(bars, -4, axis=0)
+    right = pd.Series(calm[900:990, 3]).rolling(5).mean().to_numpy()[4:]
+    np.testing.assert_allclose(last["sma"][904:990], right, rtol=1e-12)
+
+
+def test_bars_that_come_again_change_nothing_and_missing_ones_are_asked_for() -> None:
+    market, bars = Market(WINDOWS), some_bars(40)
+    market.update("A", 0, bars[:20])
+    again = market.update("A", 10, bars[10:20])
+    assert again["first"] == 20
+    assert all(len(again[name]) == 0 for name in NAMES)
+    overlapping = market.update("A", 15, bars[15:30])
+    assert (overlapping["first"], len(overlapping["sma"])) == (20, 10)
+    with pytest.raises(Failure, match="30 comes next") as caught:
+        market.update("A", 35, bars[35:])
+    assert (caught.value.code, caught.value.data) == ("failed_precondition", {"position": 30})
+    rest = market.update("A", 30, bars[30:])
+    np.testing.assert_allclose(rest["sma"], reference(bars, WINDOWS)["sma"][30:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 6, 19])
+def test_what_is_kept_goes_on_to_the_last_bit(place: int) -> None:
+    bars = some_bars(40)
+    market, whole = Market(WINDOWS), taken_in_parts(Market(WINDOWS), bars, [])
+    market.update("A", 0, bars[:place])
+    one, all_of_them = Market(WINDOWS), Market(WINDOWS)
+    assert one.load("A", market.state_of("A")) == place
+    all_of_them.take(market.state())
+    for restored in (one, all_of_them):
+        rest = restored.update("A", place, bars[place:])
+        for name in NAMES:
+            np.testing.assert_array_equal(rest[name], whole[name][place:], err_msg=name)
+
+
+def test_an_older_state_does_not_undo_what_is_known() -> None:
+    market, bars = Market(WINDOWS), some_bars(40)
+    market.update("A", 0, bars[:10])
+    older = market.state_of("A")
+    market.update("A", 10, bars[10:])
+    assert market.load("A", older) == 40
+
+
+@pytest.mark.parametrize(
+    ("symbol", "number", "bars", "words"),
+    [
+        ("A", 0, [[1, 2, 3, 4]], "shape"),
+        ("A", 0, [], "empty"),
+        ("A", 0, [[1, 2, 3, 4, float("nan")]], "NaN"),
+        ("A", 0, [[1, 2, 3, 4, -1]], "volume"),
+        ("A", 0, "bars", "rows of numbers"),
+        ("A", -1, [1, 2, 3, 4, 5], "number"),
+        ("A", True, [1, 2, 3, 4, 5], "number"),
+        ("", 0, [1, 2, 3, 4, 5], "symbol"),
+        (7, 0, [1, 2, 3, 4, 5], "symbol"),
+    ],
+)
+def test_what_is_no_bar_is_refused_and_nothing_is_lost(symbol: Any, number: Any, bars: Any, words: str) -> None:
+    market = Market(WINDOWS)
+    market.update("A", 0, some_bars(8))
+    with pytest.raises(Failure, match=words):
+        market.update(symbol, number, bars)
+    assert market.position("A") == 8
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("x", "no state"),
+        ({}, "no state"),
+        ({"position": 3, "bars": [], "ema": 1, "up": 0, "down": 0, "windows": WINDOWS}, "0 bars"),
+        ({"position": 1, "bars": [[1] * 5], "ema": 1, "up": 0, "down": 0, "windows": {**WINDOWS, "sma": 9}}, "windows"),
+    ],
+)
+def test_what_is_no_state_is_refused(state: Any, words: str) -> None:
+    market = Market(WINDOWS)
+    with pytest.raises(Failure, match=words):
+        market.load("A", state)
+    assert market.position("A") == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "words"), [({"smaa": 3}, "did you mean 'sma'"), ({"ema": 0}, "from 1"), ({"rsi": 2.5}, "int")]
+)
+def test_a_wrong_config_is_refused(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(Failure, match=words):
+        Market(config)
+
+
+def test_a_price_that_stands_still_and_a_day_without_trade() -> None:
+    bars = np.full((12, 5), 7.0)
+    bars[:, 4] = 0
+    found = Market(WINDOWS).update("A", 0, bars)
+    assert np.isnan(found["vwap"]).all()
+    np.testing.assert_array_equal(found["rsi"][3:], 50)
+    np.testing.assert_array_equal(found["sma"][4:], 7)
