@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,39 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlports_worker import Failure
+from tests.extras import need
 
-pd = pytest.importorskip("pandas", reason="the reference is pandas': pip install 'mlports[examples]'")
+need("pandas")
 
+import pandas as pd  # noqa: E402
+
+from examples.market_analyzer.by_pandas import indicators as reference  # noqa: E402
 from mlports_models.market import Market  # noqa: E402
 
 NAMES = ("sma", "ema", "rsi", "vwap")
 WINDOWS = {"sma": 5, "ema": 4, "rsi": 3, "vwap": 7}
-
-
-def reference(bars: Any, windows: dict[str, int]) -> dict[str, Any]:
-    """The same indicators by pandas, of all bars at once."""
-    frame = pd.DataFrame(bars, columns=["open", "high", "low", "close", "volume"])
-    early = windows["ema"] - 1
-    ema = frame.close.ewm(span=windows["ema"], adjust=False).mean().mask(frame.index < early)
-    typical = (frame.high + frame.low + frame.close) / 3
-    traded = (typical * frame.volume).rolling(windows["vwap"]).sum()
-    change = frame.close.diff()
-    up, down = (wilder(part, windows["rsi"]) for part in (change.clip(lower=0), -change.clip(upper=0)))
-    return {
-        "sma": frame.close.rolling(windows["sma"]).mean().to_numpy(),
-        "ema": ema.to_numpy(),
-        "rsi": (100 - 100 / (1 + up / down)).to_numpy(),
-        "vwap": (traded / frame.volume.rolling(windows["vwap"]).sum()).to_numpy(),
-    }
-
-
-def wilder(changes: Any, window: int) -> Any:
-    """Begins with the mean of the first `window` changes; then pandas' ewm(alpha=1/window, adjust=False)."""
-    seeded = changes.copy()
-    seeded.iloc[:window] = np.nan
-    if len(changes) > window:
-        seeded.iloc[window] = changes.iloc[1 : window + 1].mean()
-    return seeded.ewm(alpha=1 / window, adjust=False).mean()
 
 
 def some_bars(count: int, seed: int = 1) -> Any:
@@ -54,11 +33,7 @@ def some_bars(count: int, seed: int = 1) -> Any:
 
 def taken_in_parts(market: Market, bars: Any, cuts: list[int]) -> dict[str, Any]:
     places = [0, *sorted(cuts), len(bars)]
-    answers = [
-        market.update("A", start, bars[start:end])
-        for start, end in zip(places, places[1:], strict=False)
-        if start < end
-    ]
+    answers = [market.update("A", start, bars[start:end]) for start, end in pairwise(places) if start < end]
     return {name: np.concatenate([answer[name] for answer in answers]) for name in NAMES}
 
 

@@ -174,11 +174,12 @@ class Series:
         typical = (bars[:, _HIGH] + bars[:, _LOW] + bars[:, _CLOSE]) / 3.0
         window, volume = self._windows["vwap"], bars[:, _VOLUME]
         traded, of = _window_sums(typical * volume, window, new), _window_sums(volume, window, new)
-        return np.divide(traded, of, out=np.full(new, np.nan), where=of > 0)
+        average: Array = np.divide(traded, of, out=np.full(new, np.nan), where=of > 0)
+        return average
 
 
 def _window_sums(values: Array, window: int, new: int) -> Array:
-    """For each of the last `new` values the sum of `window` up to it, from the oldest on; NaN where there are too few."""
+    """The sum of `window` values up to each of the last `new`, from the oldest on; NaN where there are too few."""
     values = values[max(len(values) - new - window + 1, 0) :]
     full = len(values) - window + 1
     sums = np.full(new, np.nan)
