@@ -1,0 +1,75 @@
+"""Watches a shuttle's sensors: readings on demand, alerts while they come, and how good the alerts were.
+
+python -m examples.equipment_monitor
+python -m examples.equipment_monitor --readings 49097       # the whole file
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlports import Orchestrator
+
+from .judging import precision_and_recall, roc_auc
+from .monitoring import AT_MOST, Monitor, Sensors
+from .shuttle import shuttle
+
+CONFIG = Path(__file__).with_name("mlports.toml")
+BEFORE = 1000
+"""The first readings are not judged: one window says how far they range, one more what score is high."""
+PACE, PACED = 250.0, 500
+
+
+async def watch(readings: Any, paced: Any) -> tuple[Monitor, Monitor, float]:
+    """Watches `readings` as fast as there is demand, then `paced` at 250 a second; gives both, and the first's seconds."""
+    async with Orchestrator.from_config(CONFIG) as orch:
+        fast, slow = Monitor(Sensors(readings)), Monitor(Sensors(paced, PACE))
+        began = time.perf_counter()
+        await fast.run(orch)
+        seconds = time.perf_counter() - began
+        await slow.run(orch)
+        return fast, slow, seconds
+
+
+def milliseconds(monitor: Monitor) -> str:
+    """How late alerts are: the median, 99 of 100, and the latest."""
+    middle, most, last = np.quantile(monitor.delays[monitor.alerts], (0.5, 0.99, 1.0)) * 1000
+    return f"{middle:.1f} ms, 99 of 100 within {most:.1f} ms, the last after {last:.1f} ms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.equipment_monitor", description=__doc__)
+    parser.add_argument("--readings", type=int, default=10_000, help="how many of the file's 49,097")
+    parser.add_argument("--out", type=Path, default=Path("examples/out"), help="where the picture goes")
+    options = parser.parse_args()
+    readings, odd = shuttle()
+    count = max(min(options.readings, len(readings)), 2 * BEFORE)
+    readings, odd = readings[:count], odd[:count]
+    fast, slow, seconds = asyncio.run(watch(readings, readings[-PACED:]))
+    precision, recall = precision_and_recall(fast.alerts[BEFORE:], odd[BEFORE:])
+    print(f"{count:,} readings in {seconds:.1f} s: {count / seconds:,.0f} a second, {odd.sum():,} of them anomalies")
+    print(f"in flight at most: {fast.most_in_flight} of the {AT_MOST} that may be")
+    print(f"ROC AUC {roc_auc(fast.scores[BEFORE:], odd[BEFORE:]):.4f}, without a label seen")
+    print(f"{fast.alerts.sum():,} alerts: precision {precision:.3f}, recall {recall:.3f}")
+    print(f"alerts came, as fast as it goes: {milliseconds(fast)}")
+    print(f"alerts came, at {PACE:.0f} readings a second: {milliseconds(slow)}")
+    if find_spec("matplotlib") is None:
+        print("no picture: matplotlib is not installed (pip install 'mlports[examples]')")
+        return
+    from .drawing import draw
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "equipment_monitor.png"
+    draw(fast, odd, path)
+    print(f"the picture: {path}")
+
+
+if __name__ == "__main__":
+    main()
