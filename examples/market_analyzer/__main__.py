@@ -10,12 +10,13 @@ import argparse
 import asyncio
 import os
 import signal
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mlports import Orchestrator
+from mlports import Orchestrator, load_config
 
 from .bars import stocks
 from .by_pandas import largest_difference
@@ -51,14 +52,20 @@ def named(tickers: dict[str, Any], count: int) -> dict[str, Any]:
     return {names[place] + (f".{again + 1}" if again else ""): tickers[names[place]] for again, place in rounds}
 
 
-async def replay(symbols: dict[str, Any], kills: int, at_once: int) -> tuple[list[Feed], Killer, float]:
+async def replay(
+    symbols: dict[str, Any], kills: int, at_once: int, replicas: int = 2, every: int | str = "100ms"
+) -> tuple[list[Feed], Killer, float]:
     """Feeds all symbols at the same time; gives the feeds, the killer and how many seconds it took."""
-    async with Orchestrator.from_config(CONFIG) as orch:
-        feeds = [Feed(orch, symbol, bars, at_once) for symbol, bars in symbols.items()]
-        killer = Killer(orch, feeds, kills)
-        began = time.perf_counter()
-        await asyncio.gather(*(feed.run(killer.watch) for feed in feeds))
-        return feeds, killer, time.perf_counter() - began
+    config = load_config(CONFIG)
+    with tempfile.TemporaryDirectory() as folder:
+        market = config.service["market"].model_copy(update={"replicas": replicas})
+        market.config["snapshot"] = {"dir": folder, "every": every}  # a new folder: each replay begins with bar 0
+        async with Orchestrator({"market": market}) as orch:
+            feeds = [Feed(orch, symbol, bars, at_once) for symbol, bars in symbols.items()]
+            killer = Killer(orch, feeds, kills)
+            began = time.perf_counter()
+            await asyncio.gather(*(feed.run(killer.watch) for feed in feeds))
+            return feeds, killer, time.perf_counter() - began
 
 
 def main() -> None:

@@ -75,12 +75,8 @@ def test_the_curve_s_area_is_scikit_learn_s() -> None:
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs matplotlib: pip install 'mlports[examples]'")
 def test_the_program_draws_what_it_found(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.equipment_monitor", "--readings", "2500", "--out", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    """In a process of its own: matplotlib keeps the files of its fonts open."""
+    command = [sys.executable, "-m", "examples.equipment_monitor", "--readings", "2500", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "2,500 readings" in done.stdout
     assert (tmp_path / "equipment_monitor.png").read_bytes().startswith(b"\x89PNG")

@@ -85,26 +85,42 @@ def test_bars_that_come_again_change_nothing_and_missing_ones_are_asked_for() ->
     np.testing.assert_allclose(rest["sma"], reference(bars, WINDOWS)["sma"][30:], rtol=1e-9)
 
 
+@pytest.mark.parametrize("place", [0, 1, 3, 20])
+def test_the_last_call_may_come_again_and_is_answered_again(place: int) -> None:
+    """Guards what is lost when a worker dies after its snapshot, with the answer still to be sent."""
+    bars, market = some_bars(40), Market(WINDOWS)
+    if place:
+        market.update("A", 0, bars[:place])
+    first = market.update("A", place, bars[place:30])
+    shorter = market.update("A", place, bars[place : place + 5])
+    restored = Market(WINDOWS)
+    restored.take(market.state())
+    again, longer = restored.update("A", place, bars[place:30]), restored.update("A", place, bars[place:])
+    assert first["first"] == again["first"] == longer["first"] == place
+    for name in NAMES:
+        np.testing.assert_array_equal(again[name], first[name], err_msg=name)
+        np.testing.assert_array_equal(shorter[name], first[name][:5], err_msg=name)
+        np.testing.assert_array_equal(longer[name][: 30 - place], first[name], err_msg=name)
+    assert (market.position("A"), restored.position("A")) == (30, 40)
+
+
 @pytest.mark.parametrize("place", [1, 2, 3, 6, 19])
 def test_what_is_kept_goes_on_to_the_last_bit(place: int) -> None:
     bars = some_bars(40)
     market, whole = Market(WINDOWS), taken_in_parts(Market(WINDOWS), bars, [])
     market.update("A", 0, bars[:place])
-    one, all_of_them = Market(WINDOWS), Market(WINDOWS)
-    assert one.load("A", market.state_of("A")) == place
-    all_of_them.take(market.state())
-    for restored in (one, all_of_them):
-        rest = restored.update("A", place, bars[place:])
-        for name in NAMES:
-            np.testing.assert_array_equal(rest[name], whole[name][place:], err_msg=name)
+    restored = Market(WINDOWS)
+    restored.take(market.state())
+    rest = restored.update("A", place, bars[place:])
+    for name in NAMES:
+        np.testing.assert_array_equal(rest[name], whole[name][place:], err_msg=name)
 
 
-def test_an_older_state_does_not_undo_what_is_known() -> None:
-    market, bars = Market(WINDOWS), some_bars(40)
-    market.update("A", 0, bars[:10])
-    older = market.state_of("A")
-    market.update("A", 10, bars[10:])
-    assert market.load("A", older) == 40
+def test_a_snapshot_for_other_windows_is_refused() -> None:
+    market = Market(WINDOWS)
+    market.update("A", 0, some_bars(8))
+    with pytest.raises(Failure, match="windows"):
+        Market({}).take(market.state())
 
 
 @pytest.mark.parametrize(
@@ -127,22 +143,6 @@ def test_what_is_no_bar_is_refused_and_nothing_is_lost(symbol: Any, number: Any,
     with pytest.raises(Failure, match=words):
         market.update(symbol, number, bars)
     assert market.position("A") == 8
-
-
-@pytest.mark.parametrize(
-    ("state", "words"),
-    [
-        ("x", "no state"),
-        ({}, "no state"),
-        ({"position": 3, "bars": [], "ema": 1, "up": 0, "down": 0, "windows": WINDOWS}, "0 bars"),
-        ({"position": 1, "bars": [[1] * 5], "ema": 1, "up": 0, "down": 0, "windows": {**WINDOWS, "sma": 9}}, "windows"),
-    ],
-)
-def test_what_is_no_state_is_refused(state: Any, words: str) -> None:
-    market = Market(WINDOWS)
-    with pytest.raises(Failure, match=words):
-        market.load("A", state)
-    assert market.position("A") == 0
 
 
 @pytest.mark.parametrize(

@@ -65,5 +65,17 @@ def info() -> dict[str, Any]:
     return _detector.info()
 
 
+@worker.snapshot
+def keep() -> dict[str, Any]:
+    """What a crash leaves."""
+    return _detector.state()
+
+
+@worker.restore
+def take(state: Any) -> None:
+    """Goes on from it."""
+    _detector.take(state)
+
+
 if __name__ == "__main__":
     worker.run()

@@ -44,7 +44,8 @@ def update(symbol: str, number: int, bars: Any) -> dict[str, Any]:
     """Takes bars (n × 5, or one of 5) of which the first has this number; gives the indicators after each new one.
 
     The answer: `first`, the number of the first bar that was new, and `sma`, `ema`, `rsi` and `vwap`, an array each,
-    with an element for each new bar, NaN where there were too few before. Bars that were known already change nothing.
+    with an element for each new bar, NaN where there were too few before. Bars that were known already change nothing;
+    those of a symbol's last call are answered again, in case the answer was lost.
     Fails with `failed_precondition` if bars are missing; its data's `position` is the number of the first.
     """
     return _market.update(symbol, number, bars)
@@ -56,16 +57,16 @@ def position(symbol: str) -> int:
     return _market.position(symbol)
 
 
-@worker.method(idempotent=True)
-def state(symbol: str) -> dict[str, Any]:
-    """All that is known of a symbol, for `load`: the last bars that a window still needs, and the running averages."""
-    return _market.state_of(symbol)
+@worker.snapshot
+def keep() -> dict[str, Any]:
+    """What a crash leaves."""
+    return _market.state()
 
 
-@worker.method(idempotent=True)
-def load(symbol: str, state: dict[str, Any]) -> int:
-    """Goes on from what `state` gave, unless more is known already; gives the symbol's position."""
-    return _market.load(symbol, state)
+@worker.restore
+def take(state: Any) -> None:
+    """Goes on from it."""
+    _market.take(state)
 
 
 if __name__ == "__main__":
