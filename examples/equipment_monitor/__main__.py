@@ -28,7 +28,7 @@ PACE, PACED = 250.0, 500
 
 
 async def watch(readings: Any, paced: Any) -> tuple[Monitor, Monitor, float]:
-    """Watches `readings` as fast as there is demand, then `paced` at 250 a second; gives both, and the first's seconds."""
+    """Watches `readings` as fast as it goes, then `paced` at 250 a second; gives both, and the first's seconds."""
     async with Orchestrator.from_config(CONFIG) as orch:
         fast, slow = Monitor(Sensors(readings)), Monitor(Sensors(paced, PACE))
         began = time.perf_counter()
@@ -47,7 +47,7 @@ def milliseconds(monitor: Monitor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.equipment_monitor", description=__doc__)
     parser.add_argument("--readings", type=int, default=10_000, help="how many of the file's 49,097")
-    parser.add_argument("--out", type=Path, default=Path("examples/out"), help="where the picture goes")
+    parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
     readings, odd = shuttle()
     count = max(min(options.readings, len(readings)), 2 * BEFORE)

@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, default=5, help="how many; beyond 5, the same bars under further names")
     parser.add_argument("--kills", type=int, default=3, help="how many times a worker is killed")
     parser.add_argument("--at-once", type=int, default=50, help="how many bars go in one call")
-    parser.add_argument("--out", type=Path, default=Path("examples/out"), help="where the picture goes")
+    parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
     symbols = named(stocks(), options.symbols)
     feeds, killer, seconds = asyncio.run(replay(symbols, options.kills, options.at_once))

@@ -8,6 +8,10 @@
 - `linear`: inputs × weights, learned by gradient descent, step by step.
 - `neural_net`: a network of any layers, whose inputs may be symbols.
 - `neuron`: one neuron of a network whose neurons are workers.
+- `indicators`: moving averages, RSI and VWAP of market data, bar by bar.
+- `anomaly`: which readings are odd, as they come and without labels.
+- `recommender`: items for users, brought up to date by each event.
+- `fraud`: logistic regression that learns from each case as it is settled.
 
 They need more than the SDK does: `pip install 'mlports[models]'`.
 """
