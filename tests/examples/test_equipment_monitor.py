@@ -73,6 +73,7 @@ def test_the_curve_s_area_is_scikit_learn_s() -> None:
     assert np.isnan(roc_auc(scores, odd & False))
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs matplotlib: pip install 'mlports[examples]'")
 def test_the_program_draws_what_it_found(tmp_path: Path) -> None:
     """In a process of its own: matplotlib keeps the files of its fonts open."""

@@ -49,6 +49,7 @@ async def test_a_hundred_thousand_bars_a_second_of_20_symbols() -> None:
     assert best >= 100_000
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs matplotlib: pip install 'mlports[examples]'")
 def test_the_program_draws_what_came_out(tmp_path: Path) -> None:
     """In a process of its own: matplotlib keeps the files of its fonts open."""

@@ -31,6 +31,7 @@ def example() -> ModuleType:
     return module
 
 
+@pytest.mark.soak
 def test_the_findings(example: ModuleType, tmp_path: Path) -> None:
     """Guards what the README says of the example."""
     found: Any = example.run(tmp_path)

@@ -34,6 +34,7 @@ from mlports import (
     WorkerCrashed,
     WorkerError,
 )
+from tests.services import dispatcher_of
 from tests.workers import marks, program, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -331,6 +332,14 @@ async def test_a_timeout_while_a_worker_is_at_it(orch: Orchestrator, tmp_path: P
     assert await orch.call("desk.echo", 1) == 1
 
 
+async def heard(orch: Orchestrator, service: str) -> None:
+    """Returns when a service's workers have read all that was sent to them so far, also while they are at work."""
+    for port in dispatcher_of(orch, service).lanes:
+        answered = asyncio.get_running_loop().create_future()
+        port.probe("$/ping", [], answered.set_result)
+        await answered
+
+
 async def test_a_timeout_while_waiting_for_a_replica(orch: Orchestrator, tmp_path: Path) -> None:
     held = orch.call("desk.hold", str(tmp_path))
     await until((tmp_path / "at-work").exists, "the worker is busy")
@@ -339,6 +348,7 @@ async def test_a_timeout_while_waiting_for_a_replica(orch: Orchestrator, tmp_pat
     errors = await asyncio.gather(*late, return_exceptions=True)
     assert [type(error) for error in errors] == [DeadlineExceeded] * 20
     assert "it was still waiting for a replica" in str(errors[-1])
+    await heard(orch, "desk")
     (tmp_path / "go-on").touch()
     assert await held == "held"
     assert await orch.call("desk.notes") == []
