@@ -27,6 +27,11 @@ from mlports.runtime.process import Process, SpawnFailed
 from mlports.telemetry import EventLog
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# What keeps libraries from starting threads when they are imported; pandas brings Arrow along, and Arrow its jemalloc.
+_WITHOUT_THREADS = {
+    **dict.fromkeys(THREAD_VARIABLES, b"1"),
+    "JE_ARROW_MALLOC_CONF": b"background_thread:false",
+}
 _OWN_VARIABLES = ("MLPORTS_WORKER", "MLPORTS_TRANSPORT")
 _DEATHS, _PERIOD = 3, 60  # more deaths than that within so many seconds, and it is given up
 _BIRTH = 0.05  # seconds that a start may wait for a fork; the next one is forked ahead, so it seldom has to
@@ -60,7 +65,7 @@ class Templates:
         """
         parts = python_command(command)
         assert parts is not None  # the configuration says so
-        differs = {os.fsencode(name) for name in (*THREAD_VARIABLES, *_OWN_VARIABLES)}
+        differs = {os.fsencode(name) for name in (*_WITHOUT_THREADS, *_OWN_VARIABLES)}
         common = {name: value for name, value in env.items() if name not in differs}
         first = _first_entry(parts, cwd)
         program = (parts.interpreter, *parts.options, "-m", "mlports_worker.template", first, *modules)
@@ -94,7 +99,7 @@ class Template:
         self._cwd = cwd
         # Libraries start their threads when they are imported, and what has several cannot be forked; each child is
         # given its own numbers again.
-        self._env = {**env, **{os.fsencode(name): b"1" for name in THREAD_VARIABLES}}
+        self._env = {**env, **{os.fsencode(name): value for name, value in _WITHOUT_THREADS.items()}}
         self._events = events
         self._guard = guard
         self._deaths = RestartIntensity(_DEATHS, _PERIOD)
