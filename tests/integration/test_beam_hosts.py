@@ -123,7 +123,9 @@ def test_workers_of_any_language_are_children_of_a_supervisor(language: str, tmp
         timeout=55,
         check=False,
     )
-    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-6000:]
+    # What failed stands before the reports of all the deaths that were meant.
+    failure = ended.stdout[max(ended.stdout.find("  1) test"), 0) :]
+    assert ended.returncode == 0, failure[:6000] + ended.stderr[-6000:]
 
 
 _HOSTS = {
