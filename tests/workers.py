@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that are enough for anything a test waits for, on a busy machine too."""
 
 _POLL = 0.002  # seconds
@@ -60,6 +62,17 @@ def until_blocking(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited in vain until {what}"
         time.sleep(_POLL)
+
+
+def freeze(pid: int) -> None:
+    """Stops a process with SIGSTOP; returns when all its threads stand still, which takes a while on a busy machine."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands_still() -> bool:
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return set(states) == {"T"}
+
+    until_blocking(stands_still, f"process {pid} is stopped")
 
 
 def marks(path: Path) -> list[str]:

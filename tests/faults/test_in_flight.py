@@ -18,6 +18,7 @@ import pytest
 
 from mlports import WorkerCrashed
 from tests.faults.scene import Scene, careless, outcome, scene, verdict_of
+from tests.workers import freeze
 
 HOLDER = [sys.executable, str(Path(__file__).with_name("holder.py"))]
 HOST = [sys.executable, str(Path(__file__).with_name("host.py"))]
@@ -62,7 +63,7 @@ async def test_calls_that_never_left_are_sent_again(tmp_path: Path) -> None:
     record = tmp_path / "record"
     bodies = [bytes([number]) * 300_000 for number in range(12)]
     async with scene(HOLDER, config={"record": str(record)}) as seen:
-        os.kill(seen.replica()["pid"], signal.SIGSTOP)
+        freeze(seen.replica()["pid"])
         calls = [seen.call("size", number, body) for number, body in enumerate(bodies)]
         await seen.neighbour_ticks()
         os.kill(seen.replica()["pid"], signal.SIGKILL)

@@ -608,9 +608,10 @@ def test_ctrl_c_again_and_again(tmp_path: Path) -> None:
         with mlports.open(services) as orch:
             interrupted = number = 0
             while interrupted < 300:
-                signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.0001, 0.003))
                 try:
+                    # Before the timer: on a busy machine it may go off before another line is run.
                     armed = True
+                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.0001, 0.003))
                     while True:
                         number += 1
                         assert orch.call("desk.echo", number, timeout=5) == number

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from mlports import Config, Orchestrator, ServiceConfig, WorkerCrashed
-from tests.workers import marks, program, until
+from tests.workers import freeze, marks, program, until
 
 PORT = """
 @worker.method
@@ -197,7 +197,7 @@ async def test_what_waits_to_be_written_is_bounded(tmp_path: Path) -> None:
     """A worker that reads nothing is sent about as much as its pipe holds; the rest waits unencoded."""
     async with port(tmp_path, shutdown="brutal_kill") as orch:
         pid = (await orch.call("port.place"))[3]
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         body = bytes(500_000)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         calls = [orch.call("port.size", body, timeout=None) for _ in range(400)]

@@ -291,15 +291,20 @@ async def test_nobody_can_cut_a_segment_short(tmp_path: Path) -> None:
 async def test_a_worker_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     sent = np.ones(MIB, np.uint8)
     async with arrays(tmp_path, restart="temporary") as orchestrator:
+
+        def replica() -> dict[str, Any]:
+            found: dict[str, Any] = orchestrator.status()["services"]["a"]["replicas"][0]
+            return found
+
         calls = [orchestrator.call("a.hold", sent, str(tmp_path / "held")) for _ in range(4)]
         nested = orchestrator.call("b.ask", "a.echo", sent)
         await until(lambda: marks(tmp_path / "held"), "a worker has them")
-        await until(lambda: accounts(orchestrator).in_use >= 5, "all are sent")
-        os.kill(orchestrator.status()["services"]["a"]["replicas"][0]["pid"], signal.SIGKILL)
+        await until(lambda: replica()["in_flight"] == 5, "all are sent, and so is what b asks of a")
+        os.kill(replica()["pid"], signal.SIGKILL)
         for outcome in await asyncio.gather(*calls, nested, return_exceptions=True):
             assert isinstance(outcome, CallError)
         del outcome, calls, nested
-        await until(lambda: accounts(orchestrator).in_use == 0, "nobody has any")
+        await all_let_go(orchestrator)
 
 
 async def test_a_result_outlives_the_orchestrator(tmp_path: Path) -> None:

@@ -511,7 +511,11 @@ class Port:
             self._process.peak_memory,
             time.time(),
         )
-        self._owner.on_dead(self, verdict, [asked[number] for number in calls])
+        unanswered = [asked[number] for number in calls]
+        self._owner.on_dead(self, verdict, unanswered)
+        # As with an answer: an array that was an argument would wait for the garbage collector with this port.
+        for sent in unanswered:
+            sent.calls = []
 
     def _own_end(self, status: int | None) -> tuple[Cause, str, bytes]:
         """What a worker that ended by itself died of. One that was killed within a frame did not break the protocol."""
