@@ -13,8 +13,6 @@ import mlports
 from mlports.testing.conformance import check
 from tests.languages import built, configuration, new_project, own_tests, running
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def folder() -> Path:

@@ -10,7 +10,6 @@ import pytest
 from tests.examples.running import findings
 
 
-@pytest.mark.timeout(120)
 def test_the_film_s_weight_is_found_step_by_step_and_tables_end_at_least_squares(tmp_path: Path) -> None:
     found = findings("from_scratch", tmp_path)
     weights, errors = found["film"]["weights"], found["film"]["errors"]

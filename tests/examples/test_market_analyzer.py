@@ -37,6 +37,7 @@ async def test_a_worker_goes_on_from_its_snapshot() -> None:
     assert sum(feed.sent - len(feed.bars) for feed in feeds) <= 3 * 5 * 250
 
 
+@pytest.mark.soak
 async def test_a_hundred_thousand_bars_a_second_of_20_symbols() -> None:
     symbols = named(stocks(), 20)
     best = 0.0

@@ -12,7 +12,6 @@ import pytest
 FILE = Path(__file__).resolve().parents[2] / "examples" / "model_language" / "main.py"
 
 pytestmark = [
-    pytest.mark.timeout(180),
     pytest.mark.skipif(find_spec("formulaic") is None, reason="formulaic is not installed: it is in the extra `ml`"),
 ]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 from tests.examples.running import findings
 
 
-@pytest.mark.timeout(180)
 def test_it_learns_what_can_be_learned_scales_and_agrees_neuron_by_neuron(tmp_path: Path) -> None:
     found = findings("neural_net", tmp_path, timeout=170)
     tests = found["tests"]

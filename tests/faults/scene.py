@@ -16,7 +16,7 @@ FAULTY = ROOT / "workers" / "faulty" / "faulty.py"
 CARELESS = ROOT / "workers" / "faulty" / "careless.py"
 NEIGHBOUR = Path(__file__).with_name("neighbour.py")
 
-_PATIENCE = 10.0  # seconds that a call to the neighbour, or the stop, may take on a busy machine
+_PATIENCE = 30.0  # seconds that a call to the neighbour, or the stop, may take on a busy machine
 
 
 def faulty(fault: str) -> list[str]:

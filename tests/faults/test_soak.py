@@ -55,7 +55,7 @@ class Size(NamedTuple):
 
 LONG = [pytest.mark.soak, pytest.mark.timeout(1000)]
 SIZES = [
-    pytest.param(Size(5_000, 0.0012, 30, 0.15), id="short"),
+    pytest.param(Size(5_000, 0.0012, 120, 0.15), id="short"),
     pytest.param(Size(200_000, 0.0, 900, 0.1), id="quick", marks=LONG),
     pytest.param(Size(200_000, 0.001, 900, 0.1), id="slow", marks=LONG),
 ]

@@ -45,7 +45,7 @@ def demo(folder: Path, as_json: bool, *options: str, path: str = PYTHONPATH) -> 
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_demo_holds(tmp_path: Path) -> None:
     with demo(tmp_path, True) as process:
         stdout, stderr = process.communicate()
@@ -75,7 +75,7 @@ def test_the_demo_holds(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_ctrl_c_stops_it(tmp_path: Path) -> None:
     """Guards against workers and files that outlive a demo which was broken off."""
     with demo(tmp_path, False) as process:

@@ -32,7 +32,7 @@ from mlports import (
 )
 
 # Six workers import scikit-learn at the same time, before the first test.
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 START = "120s"
 
 ROOT = Path(__file__).resolve().parents[2]

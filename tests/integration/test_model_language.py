@@ -26,7 +26,6 @@ from tests.workers import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(180),
     pytest.mark.skipif(find_spec("formulaic") is None, reason="formulaic is not installed: it is in the extra `ml`"),
 ]
 

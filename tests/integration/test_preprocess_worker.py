@@ -15,7 +15,7 @@ from mlports import InvalidArgument, Orchestrator, ServiceConfig, WorkerError
 from mlports_models.preparing import Preparing
 from mlports_worker import Failure
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("protocol", "orchestrator", "workers/python"))}

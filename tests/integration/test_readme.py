@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, env=os.environ, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=150, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
