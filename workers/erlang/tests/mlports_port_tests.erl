@@ -8,7 +8,7 @@
 
 hosted_test_() ->
     {ok, Workers} = file:consult(os:getenv("MLPORTS_HOSTED")),
-    [{Name ++ ": " ++ Title, {timeout, 30, fun() -> Test(Command) end}}
+    [{Name ++ ": " ++ Title, {timeout, 90, fun() -> Test(Command) end}}
      || {Name, Command} <- Workers,
         {Title, Test} <- [{"calls", fun calls/1}, {"restarts", fun restarts/1}]].
 
@@ -88,7 +88,7 @@ restarts(Command) ->
     ?assertEqual(2, length(lists:usort(Pids))),
     ?assertMatch({ok, 1}, mlports_port:call(hosted, echo, [1])),
     killed_in_a_call(false),
-    receive {'EXIT', Supervisor, Reason} -> ?assertEqual(shutdown, Reason) after 10000 -> error(supervisor_lives) end,
+    receive {'EXIT', Supervisor, Reason} -> ?assertEqual(shutdown, Reason) after 30000 -> error(supervisor_lives) end,
     ?assertMatch({error, #{code := unavailable}}, mlports_port:call(hosted, echo, [1])).
 
 init(Child) -> {ok, {#{strategy => one_for_one, intensity => 2, period => 60}, [Child]}}.
@@ -101,7 +101,7 @@ killed_in_a_call(Returns) ->
     Waiting = [mlports_port:async(hosted, sleep, [30]), mlports_port:async(hosted, echo, [1])],
     Monitor = monitor(process, Server),
     os:cmd("kill -KILL " ++ integer_to_list(OsPid)),
-    [?assertMatch({error, #{code := unavailable}}, mlports_port:await(Request, 5000)) || Request <- Waiting],
+    [?assertMatch({error, #{code := unavailable}}, mlports_port:await(Request, 30000)) || Request <- Waiting],
     receive {'DOWN', Monitor, process, _, Reason} -> ?assertEqual({exit_status, 137}, Reason) end,
     ?assertEqual(gone, process(OsPid)),
     Returns andalso back(Server),
@@ -128,7 +128,7 @@ log(_, _) -> ok.
 %% -- programs that are no good workers
 
 starts_test_() ->
-    [{Title, {timeout, 30, fun() ->
+    [{Title, {timeout, 90, fun() ->
          process_flag(trap_exit, true),
          Patience = if Due =:= start_timeout -> 1000; true -> 20000 end,
          ?assertMatch({error, Due}, shown(Due, mlports_port:start_link(#{command => Command, start_timeout => Patience})))
