@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import numpy as np
 
 from mlports import Orchestrator
 
+from ..pictures import picture
+from .drawing import draw
 from .judging import precision_and_recall, roc_auc
 from .monitoring import AT_MOST, Monitor, Sensors
 from .shuttle import shuttle
@@ -60,15 +61,7 @@ def main() -> None:
     print(f"{fast.alerts.sum():,} alerts: precision {precision:.3f}, recall {recall:.3f}")
     print(f"alerts came, as fast as it goes: {milliseconds(fast)}")
     print(f"alerts came, at {PACE:.0f} readings a second: {milliseconds(slow)}")
-    if find_spec("matplotlib") is None:
-        print("no picture: matplotlib is not installed (pip install 'mlports[examples]')")
-        return
-    from .drawing import draw
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "equipment_monitor.png"
-    draw(fast, odd, path)
-    print(f"the picture: {path}")
+    picture(options.out / "equipment_monitor.png", lambda figure: draw(figure, fast, odd))
 
 
 if __name__ == "__main__":

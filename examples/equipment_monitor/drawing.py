@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from .monitoring import Monitor
 
 _SHOWN = 2000
 
 
-def draw(monitor: Monitor, odd: Any, path: Path) -> None:
-    """Writes a PNG of the last 2,000 readings. `odd` says which were anomalies."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(figure: Any, monitor: Monitor, odd: Any) -> None:
+    """Draws the last 2,000 readings. `odd` says which were anomalies."""
     axes = figure.subplots()
     number = np.arange(monitor.received)[-_SHOWN:]
     scores, alerts, odd = (values[-_SHOWN:] for values in (monitor.scores, monitor.alerts, odd))
@@ -33,4 +28,3 @@ def draw(monitor: Monitor, odd: Any, path: Path) -> None:
     axes.set_xlabel("reading")
     axes.set_ylabel("score of the half-space trees")
     axes.legend(loc="upper right")
-    figure.savefig(path, dpi=100)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from examples.equipment_monitor.judging import roc_auc
 from mlports import Orchestrator, WorkerCrashed, load_config
 
+from ..equipment_monitor.judging import roc_auc
 from .phishing import phishing
 
 CONFIG = Path(__file__).with_name("mlports.toml")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..packaged_data import packaged
 
 
 def phishing() -> tuple[Any, Any]:
@@ -15,9 +15,6 @@ def phishing() -> tuple[Any, Any]:
 
     Raises `SystemExit`, saying what to install, where the package is missing.
     """
-    spec = find_spec("river")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the sites are in the package river: pip install 'mlports[examples]'")
-    with gzip.open(Path(spec.submodule_search_locations[0], "datasets", "phishing.csv.gz"), "rt") as file:
+    with gzip.open(packaged("river", "datasets", "phishing.csv.gz", what="web sites, phishing or not"), "rt") as file:
         table = np.loadtxt(file, delimiter=",", skiprows=1)
     return table[:, :-1], table[:, -1].astype(int)

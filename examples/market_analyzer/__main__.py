@@ -12,14 +12,15 @@ import os
 import signal
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mlports import Orchestrator, load_config
 
+from ..pictures import picture
 from .bars import stocks
 from .by_pandas import largest_difference
+from .drawing import draw
 from .feeding import Feed
 
 CONFIG = Path(__file__).with_name("mlports.toml")
@@ -82,15 +83,8 @@ def main() -> None:
     print(f"{len(feeds)} symbols, {total:,} bars in {seconds:.2f} s: {total / seconds:,.0f} bars a second")
     print(f"workers killed: {len(killer.at)}; bars sent again for that: {sent - total:,}")
     print(f"largest difference from pandas: {worst:.1e}")
-    if find_spec("matplotlib") is None:
-        print("no picture: matplotlib is not installed (pip install 'mlports[examples]')")
-        return
-    from .drawing import draw
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "market_analyzer.png"
-    draw(feeds[0], [at[feeds[0].symbol] for at in killer.at], path)
-    print(f"the picture: {path}")
+    kills = [at[feeds[0].symbol] for at in killer.at]
+    picture(options.out / "market_analyzer.png", lambda figure: draw(figure, feeds[0], kills), size=(10, 6))
 
 
 if __name__ == "__main__":

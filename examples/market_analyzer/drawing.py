@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from .feeding import Feed
 
 
-def draw(feed: Feed, kills: list[int], path: Path) -> None:
-    """Writes a PNG of all bars; a line at each of `kills`, the bars that had come when a worker was killed."""
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(figure: Any, feed: Feed, kills: list[int]) -> None:
+    """Draws all bars; a line at each of `kills`, the bars that had come when a worker was killed."""
     prices, strength = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     number = np.arange(len(feed.bars))
     prices.plot(number, feed.bars[:, 3], color="0.75", linewidth=0.8, label="close")
@@ -33,4 +29,3 @@ def draw(feed: Feed, kills: list[int], path: Path) -> None:
     strength.set_ylabel("RSI")
     strength.set_xlabel("bar")
     strength.set_ylim(0, 100)
-    figure.savefig(path, dpi=100)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
+
+from ..packaged_data import packaged
 
 INSTALL = "pip install --no-deps recbole"
 """The file alone: what the package needs to be imported is large, and not needed."""
@@ -23,10 +23,7 @@ def ratings() -> list[Rating]:
 
     Raises `SystemExit`, saying what to install, where the package is missing.
     """
-    spec = find_spec("recbole")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(f"the ratings are in the package recbole: {INSTALL}")
-    path = Path(spec.submodule_search_locations[0], "dataset_example", "ml-100k", "ml-100k.inter")
+    path = packaged("recbole", "dataset_example", "ml-100k", "ml-100k.inter", what="ratings of films", install=INSTALL)
     with path.open(newline="") as file:
         rows = list(csv.reader(file, delimiter="\t"))[1:]
     rows.sort(key=lambda row: float(row[3]))
