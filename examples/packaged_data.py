@@ -9,7 +9,7 @@ from .ending import INSTALL
 
 
 def packaged(package: str, *path: str, what: str, install: str = INSTALL) -> Path:
-    """The file at `path` in a package's folder. The package is not imported, which may take long, or need more.
+    """The file, or folder, at `path` in a package's folder. The package is not imported: that may take long.
 
     Raises `SystemExit`, with a sentence that says what to install in order to read `what`, where it is missing.
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from shots import from_the_basket, simulate
+
+from ..packaged_data import packaged
+from .shots import from_the_basket, simulate
 
 Array = np.ndarray[Any, Any]
 
@@ -71,10 +71,7 @@ def word_count(seed: int) -> Problem:
 
 def _descriptions() -> str:
     """What scikit-learn says of its data, read without importing it, which takes seconds."""
-    found = find_spec("sklearn")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("the texts are scikit-learn's, which is not installed: pip install 'mlports[examples]'")
-    folder = Path(found.submodule_search_locations[0]) / "datasets" / "descr"
+    folder = packaged("sklearn", "datasets", "descr", what="running text")
     return "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.rst")))
 
 

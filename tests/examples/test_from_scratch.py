@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.examples.running import findings
+from tests.extras import need, need_movies
+
+need("numpy", "sklearn")
+need_movies()
 
 
-def test_the_film_s_weight_is_found_step_by_step_and_tables_end_at_least_squares(tmp_path: Path) -> None:
+def test_one_film_is_found_step_by_step_and_many_end_where_scikit_learn_does(tmp_path: Path) -> None:
     found = findings("from_scratch", tmp_path)
     weights, errors = found["film"]["weights"], found["film"]["errors"]
     assert weights[:3] == [1.0, 200.1, 319.56]
@@ -18,10 +22,11 @@ def test_the_film_s_weight_is_found_step_by_step_and_tables_end_at_least_squares
     assert (errors[0], errors[-1]) == ((200_000.0 - 99_750_000) ** 2, 0.0)
     assert found["film"]["run(100_000, 2.5)"] == 250_000
     assert found["film"]["learned"] == 99_750_000
-    assert (found["patients"]["inputs"], found["athletes"]["outputs"]) == (10, 3)
-    for name in ("patients", "athletes"):
-        assert found[name]["settled"]
-        assert found[name]["away from least squares"] < 1e-9
-    assert found["patients"]["explained"] == pytest.approx(0.518, abs=0.001)  # scikit-learn's own score of its fit
+    many = found["films"]
+    assert (many["learned from"], many["new"], many["left out"]) == (966, 241, 1994)
+    assert many["settled"]
+    assert many["away"] < 1e-9
+    assert many["explained"] == pytest.approx([0.404, 0.458], abs=0.001)
+    assert many["explained of new ones"] == pytest.approx([0.276, 0.417], abs=0.001)
     if find_spec("matplotlib"):
-        assert (tmp_path / "descent.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / "from_scratch.png").read_bytes().startswith(b"\x89PNG")

@@ -6,34 +6,32 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from examples.languages import run
+from examples.languages import __main__ as run
 from mlports import load_config
-from tests.integration.command_line import PACKAGES
+from tests.examples.running import ENVIRONMENT, command
 from tests.languages import made
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn, of the extra models")
 
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PACKAGES)), "PYTHONUNBUFFERED": "1"}
-
 # Those whose workers start and learn within a second or two.
 QUICK = ["c", "cpp", "go", "perl", "r", "ruby", "rust"]
-
-
-def command(*options: str) -> list[str]:
-    return [sys.executable, str(ROOT / "examples" / "languages" / "run.py"), *options]
 
 
 def example(folder: Path, *options: str, timeout: float = 50, path: str = "") -> subprocess.CompletedProcess[str]:
     """The example, run from another folder than its own."""
     environment = ENVIRONMENT | ({"PATH": path} if path else {})
     return subprocess.run(
-        command(*options), cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        command("languages", *options),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
@@ -118,7 +116,7 @@ def test_wrong_options_are_told_what_is_possible(options: str, told: str, capsys
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("--only", "python"),
+        command("languages", "--only", "python"),
         cwd=tmp_path,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.examples.running import findings
 
 
-def test_it_learns_what_can_be_learned_scales_and_agrees_neuron_by_neuron(tmp_path: Path) -> None:
-    found = findings("neural_net", tmp_path, timeout=170)
+def test_it_learns_what_can_be_learned_scales_and_streams(tmp_path: Path) -> None:
+    found = findings("neural_net", tmp_path, "--rows", "100000", timeout=170)
     tests = found["tests"]
     assert tests["1 alternating"]["new"] >= 0.99
     assert tests["2 two bases and noise"]["new"] >= 0.95
@@ -28,12 +28,10 @@ def test_it_learns_what_can_be_learned_scales_and_agrees_neuron_by_neuron(tmp_pa
 
     widths, seconds = found["width"]["widths"], found["width"]["seconds"]
     assert widths[-1] == 4096
-    assert seconds[-1] / seconds[1] < widths[-1] / widths[1]
+    assert seconds[-1] / seconds[1] < 2 * widths[-1] / widths[1]
 
-    casting = found["casting"]
-    assert casting["away"] < 1e-9
-    assert casting["coroutines"][-1] > 10 * casting["arrays"][-1]
-    assert casting["few"]["processes"] > casting["few"]["worker"]
+    many = found["million"]
+    assert many["rows"] == 100_000
+    assert many["accuracy"] > 0.9
     if find_spec("matplotlib"):
-        for name in ("width.png", "neurons.png"):
-            assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / "neural_net.png").read_bytes().startswith(b"\x89PNG")

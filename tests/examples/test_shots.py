@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import ModuleType
-
 import numpy as np
 import pytest
 
-from tests.examples.running import ROOT
+from examples.neural_net import shots
 
 
-@pytest.fixture(scope="module")
-def shots() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shots", ROOT / "examples" / "neural_net" / "shots.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_each_zone_has_its_share_and_its_rate(shots: ModuleType) -> None:
+def test_each_zone_has_its_share_and_its_rate() -> None:
     places, made = shots.simulate(200_000, np.random.default_rng(1))
     x, y = places.T
     seen = 0
@@ -34,13 +21,13 @@ def test_each_zone_has_its_share_and_its_rate(shots: ModuleType) -> None:
     assert made.mean() == pytest.approx(0.457, abs=0.005)
 
 
-def test_the_same_seed_gives_the_same_shots(shots: ModuleType) -> None:
+def test_the_same_seed_gives_the_same_shots() -> None:
     first, again = (shots.simulate(100, np.random.default_rng(3)) for _ in range(2))
     for left, right in zip(first, again, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
-def test_other_coordinates_are_distance_and_angle(shots: ModuleType) -> None:
+def test_other_coordinates_are_distance_and_angle() -> None:
     np.testing.assert_allclose(
         shots.from_the_basket(np.array([[0.0, 25.0], [-12.5, 0.0]])), [[0.5, 0.5**0.5, 0.5], [0.25, 0.5, 1.0]]
     )

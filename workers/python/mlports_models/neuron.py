@@ -7,7 +7,7 @@
 A network is as many services as it has neurons, named neuron_LAYER_INDEX, the first layer after the inputs being 1.
 Who asks sends `take("value", input, numbers)`, one number for each row, from each input to each neuron of layer 1, and
 waits for the `answer()` of each neuron of the last. To teach, it sends each of those `take("target", 0, numbers)`
-first, and waits for `learned()` of each neuron of layer 1 before the next rows. examples/neural_net does, and measures
+first, and waits for `learned()` of each neuron of layer 1 before the next rows. examples/neurons does, and measures
 it: this is the plainest way to build a network, and by far the slowest. The service's `config`:
 
 - `layers`, `layer` and `index`: which neuron of which network this is.

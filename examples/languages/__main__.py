@@ -1,7 +1,7 @@
-"""One pipeline through workers in all languages: each learns the same digits its own way, and votes on new ones.
+"""Sends digits through a pipeline of workers in all languages, each of which learned them its own way, and votes.
 
-    python examples/languages/run.py
-    python examples/languages/run.py --only python,ruby --rows 100
+python -m examples.languages
+python -m examples.languages --only python,ruby --rows 100
 
 Exit status: 0 if every record came back whole, with every vote, though a worker was killed; 1 if not, or if something
 that is needed is not there; 2 for a wrong option; 130 after Ctrl-C.
@@ -23,14 +23,13 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from mlports import Config, MlportsError, Orchestrator, PipelineConfig, load_config
+
+from ..ending import INSTALL
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORKERS = ROOT / "workers"
-
-try:
-    from mlports import Config, MlportsError, Orchestrator, PipelineConfig, load_config
-except ImportError as error:
-    sys.exit(f"{sys.executable} has no module {error.name}: {sys.executable} -m pip install '{ROOT}[models]'")
 
 TRAIN = HERE / "build" / "train.csv"  # where mlports.toml says that the workers find it
 TEST = TRAIN.with_name("test.csv")
@@ -95,7 +94,7 @@ def main() -> int:
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Workers in all languages vote on digits, in one pipeline.")
+    parser = argparse.ArgumentParser(prog="python -m examples.languages", description=__doc__)
     parser.add_argument("--rows", type=int, default=HELD_OUT, help=f"images to vote on, 1 to {HELD_OUT} (default: all)")
     parser.add_argument("--only", metavar="LANGUAGES", default=",".join(VOTERS), help="some of them: python,ruby")
     parser.add_argument("--kill", metavar="LANGUAGE", help="whose worker is killed (default: the middle one's)")
@@ -123,7 +122,7 @@ def write_digits() -> None:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        sys.exit(f"the digits come with scikit-learn: {sys.executable} -m pip install '{ROOT}[models]'")
+        sys.exit(f"the digits come with scikit-learn, which is not installed: {INSTALL}")
     images, labels = load_digits(return_X_y=True)
     lines = [",".join(map(str, [*row, label])) + "\n" for row, label in zip(images.astype(int), labels, strict=True)]
     TRAIN.parent.mkdir(exist_ok=True)
