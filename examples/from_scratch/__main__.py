@@ -39,7 +39,7 @@ def one_film(orch: Any, movie: Movie) -> dict[str, Any]:
 def holds(found: dict[str, Any]) -> bool:
     """Whether one film is learned to the dollar, and many as well as scikit-learn learns them."""
     one, many = found["film"], found["films"]
-    return one["errors"][-1] == 0 and one["learned"] == one["gross"] and many["settled"] and many["away"] < 1e-9
+    return bool(one["errors"][-1] == 0 and one["learned"] == one["gross"] and many["settled"] and many["away"] < 1e-9)
 
 
 def tell(found: dict[str, Any]) -> None:

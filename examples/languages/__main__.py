@@ -81,6 +81,8 @@ class Story:
 
 def main() -> int:
     options = arguments()
+    if not WORKERS.is_dir():
+        sys.exit("the workers in other languages do not come with the wheel: this example is to be run in a clone")
     try:
         images, labels = digits()
         config = panel(options.only)

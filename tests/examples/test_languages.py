@@ -13,6 +13,7 @@ import pytest
 from examples.languages import __main__ as run
 from mlports import load_config
 from tests.examples.running import ENVIRONMENT, command
+from tests.examples.running import run as run_example
 from tests.languages import made
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn, of the extra models")
@@ -23,16 +24,7 @@ QUICK = ["c", "cpp", "go", "perl", "r", "ruby", "rust"]
 
 def example(folder: Path, *options: str, timeout: float = 50, path: str = "") -> subprocess.CompletedProcess[str]:
     """The example, run from another folder than its own."""
-    environment = ENVIRONMENT | ({"PATH": path} if path else {})
-    return subprocess.run(
-        command("languages", *options),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return run_example("languages", folder, *options, timeout=timeout, **({"PATH": path} if path else {}))
 
 
 def is_ready(language: str) -> bool:

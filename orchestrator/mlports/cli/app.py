@@ -49,18 +49,39 @@ def root(
     """Machine-learning programs in any language as supervised external workers."""
 
 
-@app.command(cls=Command, short_help="Show what a supervised worker is.")
-def demo(json: JsonOption = False) -> None:
-    """Show, in a minute, what a supervised worker is."""
-    from mlports.cli.demo import run_demo
-
-    raise typer.Exit(run_demo(json))
-
-
 # An argument may be a negative number, which looks like an option.
 _NUMBERS = {"ignore_unknown_options": True}
-# What follows the file belongs to it.
+# What follows the program belongs to it.
 _FOREIGN = {"allow_interspersed_args": False}
+
+
+@app.command(cls=Command, short_help="Show what a supervised worker is, or run an example.", context_settings=_FOREIGN)
+def demo(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An example, to run instead.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Handed to it.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the examples.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show, in a minute, what a supervised worker is; or run the example NAME, with its own options and exit status.
+
+    Pictures go to the folder pictures in the current one, or where --out says: mlports demo NAME --out DIR.
+    """
+    from mlports.cli import examples
+    from mlports.cli.command import WrongUsage
+    from mlports.cli.demo import run_demo
+    from mlports.cli.output import put
+    from mlports.cli.values import write
+
+    if name is not None and (listed or json):
+        raise WrongUsage("--list and --json are for the demo without a name; an example's options stand after its NAME")
+    if name is not None:
+        examples.run(name, arguments or ())
+    if not listed:
+        raise typer.Exit(run_demo(json))
+    known = examples.described()
+    width = max(map(len, known), default=0)
+    put(write(known) if json else "\n".join(f"{each:{width}}  {line}" for each, line in known.items()))
+
 
 app.command(cls=Command, short_help="Make a project that runs as it stands.")(init)
 app.command(cls=Command, short_help="Run the services of a configuration.")(run)

@@ -10,12 +10,10 @@ from typing import Annotated
 
 import typer
 
+from mlports.cli import shipped
 from mlports.cli.command import JsonOption, WrongUsage
 
-_PACKAGE = Path(__file__).parents[1]
 _PYTHON_TEMPLATE = Path(__file__).parent / "template"
-# The other languages' SDKs: as they are packed into the distribution, and as they stand in a checkout of the source.
-_SDKS = (_PACKAGE / "sdks", _PACKAGE.parents[1] / "workers")
 # A template's file that a tool would take for one of this project's own has this suffix, which the project's has not.
 _SHELTER = ".txt"
 
@@ -82,11 +80,11 @@ def _project(language: str) -> dict[Path, Path]:
     """Where each file of a project goes, and what it is a copy of."""
     if language == "python":
         return _files(_PYTHON_TEMPLATE)
-    for sdks in _SDKS:
-        if (sdks / language / "template").is_dir():
-            sdk = {Path("mlports") / path: source for path, source in _files(sdks / language / "mlports").items()}
-            return _files(sdks / language / "template") | sdk
-    raise WrongUsage(f"this installation of mlports came without the SDK for {language}: install it from its wheel")
+    folder = shipped.sdk(language)
+    if folder is None:
+        raise WrongUsage(f"this installation of mlports came without the SDK for {language}: install it from its wheel")
+    sdk = {Path("mlports") / path: source for path, source in _files(folder / "mlports").items()}
+    return _files(folder / "template") | sdk
 
 
 def _files(folder: Path) -> dict[Path, Path]:
