@@ -168,8 +168,9 @@ def report(found: Findings) -> str:
     lines += [
         "",
         found.films.markdown,
-        f"Films, R² in ten folds: {mean(found.films, 'r2'):.3f}. Twice the budget, {2 ** told['log(budget)']:.2f} times "
-        f"what comes in. For one budget, {least} brings in least and {most} most.",
+        f"Films, R² in ten folds: {mean(found.films, 'r2'):.3f}. For twice the budget, "
+        f"{2 ** told['log(budget)']:.2f} times as much comes in. "
+        f"For one budget, {least} brings in least and {most} most.",
     ]
     return "\n".join(lines)
 

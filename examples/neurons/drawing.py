@@ -22,4 +22,4 @@ def draw(figure: Any, found: list[Found]) -> None:
         points = [(each.neurons, each.seconds[way]) for each in found if way in each.seconds]
         axes.loglog(*zip(*points, strict=True), marker, label=label)
     axes.set(title="What one step by 32 rows costs, four ways to the same losses", xlabel="neurons", ylabel="seconds")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
