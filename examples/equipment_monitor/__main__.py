@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ CONFIG = Path(__file__).with_name("mlports.toml")
 BEFORE = 1000
 """The first readings are not judged: one window says how far they range, one more what score is high."""
 PACE, PACED = 250.0, 500
+LEAST_AREA = 0.9
 
 
 async def watch(readings: Any, paced: Any) -> tuple[Monitor, Monitor, float]:
@@ -57,11 +59,14 @@ def main() -> None:
     precision, recall = precision_and_recall(fast.alerts[BEFORE:], odd[BEFORE:])
     print(f"{count:,} readings in {seconds:.1f} s: {count / seconds:,.0f} a second, {odd.sum():,} of them anomalies")
     print(f"in flight at most: {fast.most_in_flight} of the {AT_MOST} that may be")
-    print(f"ROC AUC {roc_auc(fast.scores[BEFORE:], odd[BEFORE:]):.4f}, without a label seen")
+    area = roc_auc(fast.scores[BEFORE:], odd[BEFORE:])
+    print(f"ROC AUC {area:.4f}, without a label seen")
     print(f"{fast.alerts.sum():,} alerts: precision {precision:.3f}, recall {recall:.3f}")
     print(f"alerts came, as fast as it goes: {milliseconds(fast)}")
     print(f"alerts came, at {PACE:.0f} readings a second: {milliseconds(slow)}")
     picture(options.out / "equipment_monitor.png", lambda figure: draw(figure, fast, odd))
+    if area < LEAST_AREA:
+        sys.exit(f"it does not hold: a ROC AUC below {LEAST_AREA} tells too few anomalies from the rest")
 
 
 if __name__ == "__main__":

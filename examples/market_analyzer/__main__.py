@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from .drawing import draw
 from .feeding import Feed
 
 CONFIG = Path(__file__).with_name("mlports.toml")
+ALIKE = 1e-9
 
 
 class Killer:
@@ -85,6 +87,8 @@ def main() -> None:
     print(f"largest difference from pandas: {worst:.1e}")
     kills = [at[feeds[0].symbol] for at in killer.at]
     picture(options.out / "market_analyzer.png", lambda figure: draw(figure, feeds[0], kills), size=(10, 6))
+    if worst > ALIKE:
+        sys.exit("it does not hold: the indicators are not those of pandas")
 
 
 if __name__ == "__main__":
