@@ -59,10 +59,10 @@ help: ## this list
 demo: .venv/.stamp-run ## see it work: workers start, answer, crash and come back
 	@$(BIN)/mlports demo $(ARGS)
 
-test: .venv/.stamp-dev workers ## run the tests
+test: .venv/.stamp-dev workers examples/node_modules/.stamp ## run the tests
 	@$(PYTEST) $(ARGS)
 
-check: .venv/.stamp-dev workers ## lint, format, types and tests
+check: .venv/.stamp-dev workers examples/node_modules/.stamp ## lint, format, types and tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -79,11 +79,11 @@ worker-in-%:
 bench: .venv/.stamp-bench workers ## measure it, beside other Python worker pools
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: .venv/.stamp-dev workers ## run the long tests, which `make test` leaves out
+soak: .venv/.stamp-dev workers examples/node_modules/.stamp ## run the long tests, which `make test` leaves out
 	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
 
 clean: ## remove .venv and everything the tools left
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/node_modules
 	@for language in $(LANGUAGES); do $(MAKE) -s --no-print-directory -C workers/$$language clean; done
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -98,7 +98,14 @@ $(BIN)/python:
 .venv/.stamp-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing mlports with all its extras but those that the benchmarks need"
 	@$(install) -e '.[models,speed,ml,tables,sql,examples,dev]'
+	@$(install) --no-deps recbole || echo "recbole, whose ratings an example reads, could not be installed" >&2
 	@touch $@
+
+# A table of films that examples read. Without it their tests say what is missing.
+examples/node_modules/.stamp: examples/package.json
+	@if ! command -v npm >/dev/null 2>&1; then echo "No table of films for the examples: npm is not installed"; \
+	elif npm install --silent --no-audit --no-fund --prefix examples; then touch $@; \
+	else echo "the table of films for the examples could not be installed" >&2; fi
 
 # No stamp where a peer is missing: the next `make bench` tries it again.
 .venv/.stamp-bench: .venv/.stamp-run pyproject.toml
