@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .snapshots import Hooks, Snapshots
 
 FEATURES = frozenset(["ping", "cancel", "stream", "input", "batch", "columns"])
+_ASYNC_CONCURRENCY = 64
 
 Connect = Callable[[Callable[[Event], None], int], Connection]
 """Gives a worker's connection, by who is told of its events, and the longest frame in bytes."""
@@ -61,7 +62,7 @@ class Server:
         handlers: dict[str, Handler],
         setup: Callable[[dict[str, Any]], Any] | None,
         connect: Connect,
-        concurrency: int,
+        concurrency: int | None,
         max_frame: int | None = None,
         hooks: Hooks | None = None,
     ) -> None:
@@ -172,15 +173,17 @@ class Server:
         self.config = asked.hello.config
         if self._same_max_frame:
             self.session.decoder.max_frame = asked.hello.max_frame
-        if any(handler.is_async for handler in self._handlers.values()) or inspect.iscoroutinefunction(self._setup):
-            loop = HandlerLoop(self.connection.on_fatal)
-            self._async_jobs = AsyncJobs(loop, self.connection, self._answers, self._contexts)
-        if self._setup is not None:
-            if inspect.iscoroutinefunction(self._setup):
-                assert self._async_jobs is not None
-                self._async_jobs.loop.submit(self._setup(self.config)).result()
-            else:
-                self._setup(self.config)
+        if inspect.iscoroutinefunction(self._setup):
+            self._start_loop().submit(self._setup(self.config)).result()
+        elif self._setup is not None:
+            self._setup(self.config)
+        # Asked now: a set-up may add methods.
+        asynchronous = any(handler.is_async for handler in self._handlers.values())
+        if asynchronous and self._async_jobs is None:
+            self._start_loop()
+        concurrency = self._concurrency
+        if concurrency is None:
+            concurrency = _ASYNC_CONCURRENCY if asynchronous else 1
         trouble = self._restore(asked)
         features = _features()
         memory = SegmentsAtHand.open(asked.hello.probe) if "ndarray" in features else None
@@ -199,10 +202,15 @@ class Server:
             sdk=_sdk(),
             methods={name: handler.info for name, handler in self._handlers.items()},
             features=features,
-            concurrency=self._concurrency,
+            concurrency=concurrency,
         )
         if trouble is not None:
             self.log("error", trouble, {})
+
+    def _start_loop(self) -> HandlerLoop:
+        loop = HandlerLoop(self.connection.on_fatal)
+        self._async_jobs = AsyncJobs(loop, self.connection, self._answers, self._contexts)
+        return loop
 
     def _restore(self, asked: HelloAsked) -> str | None:
         """Goes on from the last life's snapshot, if there is one; gives what the operator should know."""

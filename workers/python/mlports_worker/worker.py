@@ -22,8 +22,6 @@ from .stdio import TRANSPORT_VARIABLE, close_channel, take_channel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_ASYNC_CONCURRENCY = 64
-
 
 class Worker:
     """A program of methods that an orchestrator calls.
@@ -47,6 +45,7 @@ class Worker:
     def setup(self, function: Function) -> Function:
         """Decorator: called once with the service's `config` (a dict), before the first request; may be async.
 
+        It may add methods, by `worker.method(function)`, where they depend on the config.
         If it raises, the worker ends with status 1 and the orchestrator shows the traceback, or a `Failure`'s message.
         """
         self._setup = function
@@ -138,9 +137,6 @@ class Worker:
             close_channel(channel)
 
     def _serve(self, connect: Connect, complain: Callable[[str], Any]) -> None:
-        concurrency = self._concurrency
-        if concurrency is None:
-            concurrency = _ASYNC_CONCURRENCY if any(h.is_async for h in self._handlers.values()) else 1
         if (self._take is None) != (self._restore is None):
             missing = "restore" if self._restore is None else "snapshot"
             raise TypeError(f"the worker {self.name} has no @worker.{missing}: snapshot and restore go together")
@@ -149,7 +145,9 @@ class Worker:
             from .snapshots import Hooks  # here: most workers have no hooks, and start without it
 
             hooks = Hooks(self._take, self._restore)
-        self._server = Server(self.name, self._handlers, self._setup, connect, concurrency, self._max_frame, hooks)
+        self._server = Server(
+            self.name, self._handlers, self._setup, connect, self._concurrency, self._max_frame, hooks
+        )
         try:
             self._server.run()
         except RemoteProtocolError as error:
