@@ -12,6 +12,7 @@
 - `anomaly`: which readings are odd, as they come and without labels.
 - `recommender`: items for users, brought up to date by each event.
 - `fraud`: logistic regression that learns from each case as it is settled.
+- `script`: any Python functions, by file and name.
 
-They need more than the SDK does: `pip install 'mlports[models]'`.
+All but the last need more than the SDK does: `pip install 'mlports[models]'`.
 """
