@@ -33,18 +33,26 @@ def crashed(library: Path, service: str) -> Fate:
 
 
 async def crash(library: Path, service: str) -> None:
-    """Says what it lives to see: `before`, `crash` with the error that a caller gets, and `after`."""
+    """Says what it lives to see: `before`, `crash` with the error that a caller gets, and `after`.
+
+    Both services are there; the one that does not crash is the `neighbour`.
+    """
     import numpy as np
 
     array = np.ones(8)
-    async with Orchestrator(config=configured(library, service)) as orch:
+    neighbour = {"inline": "process", "process": "inline"}[service]
+    async with Orchestrator(config=configured(library, service, neighbour)) as orch:
         _say("before", sum=await orch.call(f"{service}.in_c", array))
         try:
             await orch.call(f"{service}.crash")
         except WorkerCrashed as error:
             _say("crash", error=str(error).splitlines()[0])
-        result = await orch.call(f"{service}.in_c", array)
-        _say("after", sum=result, restarts=orch.status()["services"][service]["replicas"][0]["restarts"])
+        sums = {
+            "sum": await orch.call(f"{service}.in_c", array),
+            "neighbour": await orch.call(f"{neighbour}.in_c", array),
+        }
+        services = orch.status()["services"]
+        _say("after", **sums, restarts=[services[name]["replicas"][0]["restarts"] for name in (service, neighbour)])
 
 
 def _say(moment: str, **what: Any) -> None:

@@ -46,12 +46,13 @@ async def test_c_is_given_what_it_expects_and_nothing_else(library: Path) -> Non
 
 
 def test_a_crash_costs_the_program_or_one_call(library: Path) -> None:
+    """That the other worker went with the program is what every test's check for leaks says."""
     inline, process = crashed(library, "inline"), crashed(library, "process")
     assert judged(inline, process) == []
     assert inline.status == -signal.SIGSEGV
     (crash,) = (each for each in process.said if each["moment"] == "crash")
     assert "SIGSEGV" in crash["error"]
-    assert process.said[-1] == {"moment": "after", "sum": 8.0, "restarts": 1}
+    assert process.said[-1] == {"moment": "after", "sum": 8.0, "neighbour": 8.0, "restarts": [1, 0]}
     assert len(judged(process, inline)) == 2
 
 
