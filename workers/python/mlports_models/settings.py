@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mlports_worker import Failure
-
-INSTALL = "pip install 'mlports[models]'"
 
 
 def check(config: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> None:
@@ -33,8 +33,41 @@ def check(config: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> N
 
 def need_numpy(worker: str) -> None:
     """Raises `Failure` where numpy is not installed, saying how it gets there."""
-    if find_spec("numpy") is None:
-        raise Failure(
-            "failed_precondition",
-            f"the {worker} worker cannot start: numpy is not installed for {sys.executable}: {INSTALL}",
-        )
+    need(worker, "models", numpy="numpy")
+
+
+def need(worker: str, extra: str, **packages: str) -> None:
+    """Raises `Failure` for the first module that is not installed, of those named with their packages.
+
+    It says which of this distribution's extras brings them. None of them is imported here.
+    """
+    for module, package in packages.items():
+        if find_spec(module) is None:
+            raise Failure(
+                "failed_precondition",
+                f"the {worker} worker cannot start: {package} is not installed for {sys.executable}: "
+                f"pip install 'mlports[{extra}]'",
+            )
+
+
+def within(config: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> None:
+    """Raises `Failure` for a number of `config` that is below or above its limits."""
+    for key, (least, most) in limits.items():
+        if key in config and not least <= config[key] <= most:
+            raise Failure("invalid_argument", f"config: {key} is from {least:,} to {most:,}, not {config[key]}")
+
+
+def model_file(config: Mapping[str, Any], worker: str, pattern: str) -> Path:
+    """The file that `model` names, in `models_dir`. Raises `Failure` if none is named, or there is none.
+
+    `pattern` is what such files are called, to say which there are.
+    """
+    if not config.get("model"):
+        raise Failure("invalid_argument", f"config: the {worker} worker needs a model: the name of a {pattern} file")
+    path = (Path(config.get("models_dir", ".")) / config["model"]).resolve()
+    if not path.exists():
+        there = ", ".join(sorted(file.name for file in path.parent.glob(pattern))[:20]) or "none"
+        raise Failure("not_found", f"there is no file {path}; models beside it: {there}")
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise Failure("permission_denied", f"{path} cannot be read as a file")
+    return path
