@@ -24,7 +24,7 @@ class OnnxModel:
     def __init__(self, config: dict[str, Any]) -> None:
         settings.check(config, _CONFIG)
         settings.within(config, {"threads": (0, 1024)})
-        self._file = settings.model_file(config, "onnx", "*.onnx")
+        self._file = settings.model_file(config, "onnx", ".onnx")
         self._session = _session(str(self._file), config)
         self._inputs = [_input(node, str(self._file)) for node in self._session.get_inputs()]
         declared = self._session.get_outputs()

@@ -57,17 +57,18 @@ def within(config: Mapping[str, Any], limits: Mapping[str, tuple[float, float]])
             raise Failure("invalid_argument", f"config: {key} is from {least:,} to {most:,}, not {config[key]}")
 
 
-def model_file(config: Mapping[str, Any], worker: str, pattern: str) -> Path:
+def model_file(config: Mapping[str, Any], worker: str, *suffixes: str) -> Path:
     """The file that `model` names, in `models_dir`. Raises `Failure` if none is named, or there is none.
 
-    `pattern` is what such files are called, to say which there are.
+    `suffixes` are those that such files have, to say which there are.
     """
     if not config.get("model"):
-        raise Failure("invalid_argument", f"config: the {worker} worker needs a model: the name of a {pattern} file")
+        kinds = " or ".join(suffixes)
+        raise Failure("invalid_argument", f"config: the {worker} worker needs a model: the name of a file, {kinds}")
     path = (Path(config.get("models_dir", ".")) / config["model"]).resolve()
     if not path.exists():
-        there = ", ".join(sorted(file.name for file in path.parent.glob(pattern))[:20]) or "none"
-        raise Failure("not_found", f"there is no file {path}; models beside it: {there}")
+        there = sorted(file.name for file in path.parent.glob("*") if file.suffix in suffixes)
+        raise Failure("not_found", f"there is no file {path}; models beside it: {', '.join(there[:20]) or 'none'}")
     if not path.is_file() or not os.access(path, os.R_OK):
         raise Failure("permission_denied", f"{path} cannot be read as a file")
     return path
