@@ -66,8 +66,8 @@ def service(python: str, folder: Path, **config: Any) -> ServiceConfig:
 
 async def test_it_gives_what_torch_gives(made: tuple[str, Path, Any]) -> None:
     python, folder, _ = made
-    reference = np.load(folder / "reference.npz")
-    inputs, outputs = reference["inputs"], reference["outputs"]
+    with np.load(folder / "reference.npz") as reference:
+        inputs, outputs = reference["inputs"], reference["outputs"]
     services = {
         "net": service(python, folder, model="net.pt", inputs=[{"name": "x", "shape": ["n", 4]}]),
         "two": service(python, folder, model="two.pt", outputs=["products", "sums"]),

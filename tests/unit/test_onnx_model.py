@@ -56,11 +56,11 @@ def loaded(folder: Path, name: str = "digits.onnx", **config: Any) -> OnnxModel:
 
 def built(folder: Path, nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> OnnxModel:
     """A model of some nodes; inputs and outputs are their types and shapes by name."""
-    values = [
-        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in some.items()]
-        for some in (inputs, outputs)
-    ]
-    graph = helper.make_graph(nodes, "made", *values)
+
+    def declared(values: dict[str, Any]) -> list[Any]:
+        return [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in values.items()]
+
+    graph = helper.make_graph(nodes, "made", declared(inputs), declared(outputs))
     onnx.save(helper.make_model(graph, opset_imports=OPSET, ir_version=8), folder / "built.onnx")
     return loaded(folder, "built.onnx")
 

@@ -65,7 +65,7 @@ def model_file(config: Mapping[str, Any], worker: str, *suffixes: str) -> Path:
     if not config.get("model"):
         kinds = " or ".join(suffixes)
         raise Failure("invalid_argument", f"config: the {worker} worker needs a model: the name of a file, {kinds}")
-    path = (Path(config.get("models_dir", ".")) / config["model"]).resolve()
+    path = Path(config.get("models_dir", "."), config["model"]).resolve()
     if not path.exists():
         there = sorted(file.name for file in path.parent.glob("*") if file.suffix in suffixes)
         raise Failure("not_found", f"there is no file {path}; models beside it: {', '.join(there[:20]) or 'none'}")

@@ -1,4 +1,4 @@
-"""Named arrays as models of tensors take and give them: checked against what a model declares, and batched by rows."""
+"""Named arrays as models take and give them: checked against what a model declares, and put together by rows."""
 
 from __future__ import annotations
 
@@ -118,15 +118,23 @@ def predict(values: list[Any], inputs: Sequence[Tensor], together: bool, run: Ru
 
     Rows of several callers go through the model at once where it takes any number of them, and gives as many.
     """
+    return answer(values, lambda value: asked(value, inputs), together, run)
+
+
+def answer(values: list[Any], read: Callable[[Any], Asked], together: bool, run: Run) -> list[Any]:
+    """`predict` for what `read` makes of each caller's value; it raises `Failure` for what cannot be asked."""
     outcomes: list[Any] = [None] * len(values)
     alike: dict[Any, list[tuple[int, Asked]]] = {}
     for index, value in enumerate(values):
         try:
-            one = asked(value, inputs)
+            one = read(value)
         except Failure as failure:
             outcomes[index] = failure
             continue
-        key = tuple(array.shape[1:] for array in one.values.values()) if together else index
+        if not one.values:  # an empty list, which says nothing of columns
+            outcomes[index] = []
+            continue
+        key = tuple((name, array.shape[1:]) for name, array in one.values.items()) if together else index
         alike.setdefault(key, []).append((index, one))
     for group in alike.values():
         _together(group, run, outcomes)
