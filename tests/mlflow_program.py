@@ -106,12 +106,13 @@ def told(folder: Path, run: str) -> dict[str, Any]:
             found[f"{case}: schema"], found[f"{case}: info"] = model.schema(), model.info()
         except Failure as failure:
             found[case] = _plain(failure)
-    for case, config in {
+    configs: dict[str, dict[str, Any]] = {
         "untrusted": {"model": "kinds"},
         "half trusted": {"model": "kinds", "trust": False},
         "unnamed": {},
         "misspelt": {"mode": "kinds", "trust": True},
-    }.items():
+    }
+    for case, config in configs.items():
         try:
             MlflowModel({"models_dir": str(folder), **config}, lambda *_: None)
         except Failure as failure:
