@@ -115,6 +115,11 @@ async def echo(x):
     return x
 
 @worker.method
+async def divide(x, y):
+    await asyncio.sleep(0)
+    return x / y
+
+@worker.method
 async def naps(seconds, value):
     await asyncio.sleep(seconds)
     return value
@@ -127,6 +132,11 @@ async def hold(place):
     except asyncio.CancelledError:
         mark(place + "/left", "cancelled")
         raise
+
+@worker.method
+async def notes_later(path):
+    await asyncio.sleep(0.2)
+    mark(path)
 
 @worker.method
 async def asks(target, *params):
@@ -508,16 +518,25 @@ async def test_a_cast(orch: Orchestrator) -> None:
     assert await orch.call("desk.notes") == list(range(10))
 
 
-async def test_a_cast_that_fails_is_logged(orch: Orchestrator) -> None:
+@pytest.mark.parametrize("service", ["desk", "loop"])
+async def test_a_cast_that_fails_is_logged(orch: Orchestrator, service: str) -> None:
     events = orch.events()
     following = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
-    orch.cast("desk.divide", 1, 0)
+    orch.cast(f"{service}.divide", 1, 0)
     event = await following
     assert (event["event"], event["level"]) == ("log", "error")
-    assert "ZeroDivisionError" in event["text"]
+    assert event["text"] == "the cast to divide failed: ZeroDivisionError: division by zero"
+    assert "in divide" in event["fields"]["traceback"]
     await events.aclose()  # type: ignore[attr-defined]  # an async generator
-    assert await orch.call("desk.echo", 1) == 1
+    assert await orch.call(f"{service}.echo", 1) == 1
+
+
+async def test_a_cast_under_way_is_worked_on_before_a_worker_stops(tmp_path: Path) -> None:
+    async with running(loop=ServiceConfig(command=program(tmp_path, LOOP, "loop"))) as orch:
+        orch.cast("loop.notes_later", str(tmp_path / "noted"))
+        assert await orch.call("loop.echo", 1) == 1
+    assert (tmp_path / "noted").exists()
 
 
 async def test_a_cast_to_what_does_not_exist(orch: Orchestrator) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Callable
 
 from .answers import Answers
 from .connection import Connection, HostGone
@@ -66,12 +67,18 @@ class AsyncJobs:
             self._contexts.pop(job.number, None)
             self.loop.flush_soon(self._connection)
 
-    async def cast(self, result: Coroutine[Any, Any, Any]) -> None:
-        """Works on a cast, which is answered to nobody."""
+    async def cast(self, result: Coroutine[Any, Any, Any], tell_failed: Callable[[Exception], None]) -> None:
+        """Works on a cast, which is answered to nobody; `tell_failed` gets what it raises."""
         try:
             await result
+        except HostGone:
+            return
+        except Exception as exception:
+            with suppress(HostGone):
+                tell_failed(exception)
         finally:
             self._called()
+            self.loop.flush_soon(self._connection)
 
     def _called(self) -> None:
         if self.snapshots is not None:

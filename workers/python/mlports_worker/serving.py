@@ -311,19 +311,27 @@ class Server:
         if handler.input:
             self.log("error", f"the cast to {cast.method}, which takes a streamed argument, was dropped", {})
             return
-        token = _current.set(Context(-1, cast.method, cast.meta or {}, self.config, lambda *_: None))
+        context = Context(-1, cast.method, cast.meta or {}, self.config, lambda *_: None)
+        token = _current.set(context)
         try:
             result = handler.call_one(cast.params)
             if handler.is_async and not handler.streams:
                 assert self._async_jobs is not None
-                self._async_jobs.loop.submit(self._async_jobs.cast(result))
+                job = self._async_jobs.cast(result, lambda exception: self._tell_failed(cast.method, exception))
+                self._async_jobs.loop.start(job, context)
             else:
                 self._called()
         except Exception as exception:
-            error = error_of(exception)
-            self.log("error", f"the cast to {cast.method} failed: {error['message']}", error.get("data") or {})
+            self._tell_failed(cast.method, exception)
         finally:
             _current.reset(token)
+
+    def _tell_failed(self, method: str, exception: Exception) -> None:
+        """Nobody waits for a cast: what its handler raised goes to the log."""
+        error = error_of(exception)
+        data = error.get("data")
+        fields = data if isinstance(data, dict) else {} if data is None else {"data": data}
+        self.log("error", f"the cast to {method} failed: {error['message']}", fields)
 
     # -- the reader's side
 
