@@ -20,7 +20,7 @@ from mlports import Orchestrator
 from ..pictures import picture
 from .drawing import draw
 from .judging import precision_and_recall, roc_auc
-from .monitoring import AT_MOST, Monitor, Sensors
+from .monitoring import DEMAND, Monitor
 from .shuttle import shuttle
 
 CONFIG = Path(__file__).with_name("mlports.toml")
@@ -33,7 +33,7 @@ LEAST_AREA = 0.9
 async def watch(readings: Any, paced: Any) -> tuple[Monitor, Monitor, float]:
     """Watches `readings` as fast as it goes, then `paced` at 250 a second; gives both, and the first's seconds."""
     async with Orchestrator.from_config(CONFIG) as orch:
-        fast, slow = Monitor(Sensors(readings)), Monitor(Sensors(paced, PACE))
+        fast, slow = Monitor(readings), Monitor(paced, PACE)
         began = time.perf_counter()
         await fast.run(orch)
         seconds = time.perf_counter() - began
@@ -58,7 +58,7 @@ def main() -> None:
     fast, slow, seconds = asyncio.run(watch(readings, readings[-PACED:]))
     precision, recall = precision_and_recall(fast.alerts[BEFORE:], odd[BEFORE:])
     print(f"{count:,} readings in {seconds:.1f} s: {count / seconds:,.0f} a second, {odd.sum():,} of them anomalies")
-    print(f"in flight at most: {fast.most_in_flight} of the {AT_MOST} that may be")
+    print(f"in flight at most: {fast.most_in_flight} of the {DEMAND} that may be")
     area = roc_auc(fast.scores[BEFORE:], odd[BEFORE:])
     print(f"ROC AUC {area:.4f}, without a label seen")
     print(f"{fast.alerts.sum():,} alerts: precision {precision:.3f}, recall {recall:.3f}")

@@ -18,7 +18,7 @@ need("numpy", "river")
 
 from examples.equipment_monitor.__main__ import BEFORE, CONFIG, watch  # noqa: E402
 from examples.equipment_monitor.judging import precision_and_recall, roc_auc  # noqa: E402
-from examples.equipment_monitor.monitoring import AT_MOST, Sensors  # noqa: E402
+from examples.equipment_monitor.monitoring import AT_MOST, DEMAND, Sensors  # noqa: E402
 from examples.equipment_monitor.shuttle import shuttle  # noqa: E402
 from mlports_models.detector import Detector  # noqa: E402
 
@@ -43,7 +43,7 @@ async def test_alerts_come_at_once_and_equal_those_of_the_model_itself() -> None
     np.testing.assert_array_equal(fast.scores, found["score"][:4000])
     np.testing.assert_array_equal(np.concatenate([fast.alerts, slow.alerts]), found["alert"])
     assert roc_auc(fast.scores[BEFORE:], odd[BEFORE:4000]) >= 0.95
-    assert 0 < fast.most_in_flight <= AT_MOST
+    assert 0 < fast.most_in_flight <= DEMAND
     assert slow.alerts.sum() > 5
     assert np.quantile(slow.delays[slow.alerts], 0.9) < 0.05
 

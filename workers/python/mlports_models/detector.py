@@ -37,6 +37,7 @@ class Detector:
         self._trees: HalfSpaceTrees | None = None
         self._scores = np.empty(0)  # the last ones
         self._threshold = np.inf
+        np.quantile(np.zeros(2), 0.5)  # now, since its first call imports more of numpy: longer than an alert may take
 
     def judge(self, readings: Any) -> dict[str, Any]:
         """See `anomaly.judge`."""
