@@ -125,10 +125,36 @@ def test_every_so_many_seconds_and_only_when_something_was_called(tmp_path: Path
     assert not soon.path.exists()
     for kept in (soon, late):
         kept.snapshots.after_call()
+    soon.snapshots.finish()
     assert soon.path.exists()
     assert not late.path.exists()
     late.snapshots.finish()
     assert late.path.exists()
+
+
+def test_where_time_counts_no_call_waits_for_the_disk(tmp_path: Path) -> None:
+    kept, slow = Kept(tmp_path / "a", every=1e-9), tmp_path / ".a.unfinished"
+    os.mkfifo(slow)  # whoever opens it to write waits until somebody reads
+    kept.state = np.zeros(1000)
+    kept.snapshots.after_call()
+    kept.state[:] = 1.0  # what is under way has the old ones
+    kept.snapshots.after_call()  # nor is there a second one meanwhile
+    assert not kept.lines
+    with slow.open("rb") as file:
+        assert len(file.read()) > 8000
+    kept.snapshots.finish()  # a pipe cannot be synced, and a failure is told at the next step
+    assert [level for level, _ in kept.lines] == ["error", "info"]
+    assert read(str(kept.path)).tolist() == [1.0] * 1000
+
+
+def test_what_handlers_change_while_it_is_written_is_not_in_it(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "a", every=1e-9)
+    kept.state = np.zeros(1_000_000)
+    kept.snapshots.after_call()
+    kept.state[:] = 1.0
+    kept.state = None
+    kept.snapshots.finish()
+    assert not read(str(kept.path)).any()
 
 
 def test_a_state_that_has_not_changed_is_not_written_again(kept: Kept) -> None:

@@ -6,6 +6,7 @@ events come: two items are as near as the cosine of the users that had both with
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,10 @@ class Recommender:
         """See `recommender.event`. Raises `Failure` for one item more than there may be; then nothing has changed."""
         user, item = _identity(user, "user"), _identity(item, "item")
         place = self._place(item)
-        history = self._histories.setdefault(user, {})
+        number = self._users.setdefault(user, len(self._users))
+        if number == len(self._histories):
+            self._histories.append({})
+        history = self._histories[number]
         if place in history:
             return
         before = list(history)[-self._recent :]
@@ -47,13 +51,14 @@ class Recommender:
         self._together[place, before] += 1
         self._had[place] += 1
         history[place] = None
-        self._events += 1
+        self._events.extend((number, place))
 
     def recommend(self, user: Any, count: Any) -> list[tuple[Any, float]]:
         """See `recommender.recommend`."""
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise Failure("invalid_argument", f"count is how many items to recommend, 1 or more, not {count!r:.80}")
-        history = list(self._histories.get(_identity(user, "user"), ()))
+        number = self._users.get(_identity(user, "user"))
+        history = [] if number is None else list(self._histories[number])
         had = self._had[: len(self._items)]
         scores = had * (_POPULARITY / (had.max(initial=0.0) + 1.0)) + self._nearness(history[-self._recent :])
         scores[history] = -1.0
@@ -68,29 +73,31 @@ class Recommender:
 
     def info(self) -> dict[str, int]:
         """See `recommender.info`."""
-        return {"users": len(self._histories), "items": len(self._items), "events": self._events}
+        return {"users": len(self._users), "items": len(self._items), "events": len(self._events) // 2}
 
     def state(self) -> dict[str, Any]:
-        """What a snapshot keeps, for `take`: the items, and of each user the places in them of those that it had."""
-        return {"items": self._items, "histories": [[user, list(had)] for user, had in self._histories.items()]}
+        """What a snapshot keeps, for `take`: users, items, and of each event (n × 2) whose and which in those it is."""
+        events = np.array(self._events, np.uint32).reshape(-1, 2)  # an array, since a list takes 100 times as long
+        return {"users": list(self._users), "items": self._items, "events": events}
 
     def take(self, state: dict[str, Any]) -> None:
         """Goes on from a snapshot."""
         self._forget()
         for item in state["items"]:
             self._place(item)
-        for user, places in state["histories"]:
-            for place in places:
-                self.learn(user, self._items[place])
+        users = state["users"]
+        for number, place in np.asarray(state["events"]).tolist():
+            self.learn(users[number], self._items[place])
 
     def _forget(self) -> None:
-        self._histories: dict[Any, dict[int, None]] = {}  # by user the places of its items, in the order of the events
+        self._users: dict[Any, int] = {}  # the number of each, in the order in which they came
+        self._histories: list[dict[int, None]] = []  # of each user the places of its items, in the order of the events
+        self._events = array("I")  # of each event the user's number and the item's place
         self._items: list[Any] = []
         self._places: dict[Any, int] = {}
         room = min(_AT_FIRST, self._most)
         self._together = np.zeros((room, room), np.float32)
         self._had = np.zeros(room, np.float32)
-        self._events = 0
 
     def _nearness(self, recent: list[int]) -> Array:
         """For each item the sum of its cosines with these, of which the last counts 1, and those before it less."""

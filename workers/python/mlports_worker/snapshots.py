@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 import zlib
 from collections.abc import Iterable
@@ -42,7 +43,9 @@ class Hooks(NamedTuple):
 class Snapshots:
     """Keeps one replica's state in the file `path`, and takes it from there.
 
-    `log(level, text)` takes what the operator should know: a snapshot that fails is told, and fails no call.
+    Where calls count, a snapshot is on the disk when `after_call` returns. Where time does, a thread brings it there,
+    so that no call waits for the disk, and what came of it is seen at the next step. `log(level, text)` takes what the
+    operator should know: a snapshot that fails is told, and fails no call.
     """
 
     def __init__(self, path: str, every: Every, hooks: Hooks, log: Callable[[str, str], None]) -> None:
@@ -54,6 +57,7 @@ class Snapshots:
         self._last = time.monotonic()
         self._written: int | None = None  # the checksum of what is in the file
         self._failed = 0  # times in succession
+        self._writing: _Writing | None = None
 
     @property
     def pause(self) -> float | None:
@@ -93,29 +97,53 @@ class Snapshots:
 
     def after_pause(self) -> None:
         """Takes a snapshot if there have been calls, and it is time."""
+        if self._writing is not None:
+            if self._writing.is_alive():
+                return  # the disk is slower than that: the next one waits
+            self._settle()
         if self._calls and isinstance(self._every, float) and time.monotonic() - self._last >= self._every:
-            self.take()
+            self._begin()
 
     def finish(self) -> None:
-        """Nothing more will be called."""
+        """Nothing more will be called. Returns when the last snapshot is on the disk."""
+        self._settle()
         if self._calls:
             self.take()
 
     def take(self) -> None:
-        """Takes a snapshot. One that fails leaves the file as it was."""
+        """Takes a snapshot, and returns when it is on the disk. One that fails leaves the file as it was."""
+        self._settle()
+        self._begin()
+        self._settle()
+
+    def _begin(self) -> None:
+        """Asks for the state, and has it written."""
         self._calls, self._last = 0, time.monotonic()
         try:
             buffers = _encoded(self._hooks.take())
-            checksum = _checksum(buffers)
-            if checksum == self._written and os.path.exists(self.path):
-                return
-            _write_whole(self.path, [_MAGIC, checksum.to_bytes(4, "big"), *buffers])
-        except OSError as error:
-            self._tell_failed(f"{self.path} was not written: {error.strerror}")
         except Exception as error:
             self._tell_failed(error_of(error)["message"])
+            return
+        if isinstance(self._every, float):
+            # Arrays come as views of what the handlers go on to change.
+            self._writing = _Writing(self.path, [bytes(buffer) for buffer in buffers], self._written)
+            self._writing.start()
         else:
-            self._written = checksum
+            self._writing = _Writing(self.path, buffers, self._written)
+            self._writing.run()
+
+    def _settle(self) -> None:
+        """Waits for what is being written, if anything is, and tells what came of it."""
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        error = writing.result()
+        if isinstance(error, OSError):
+            self._tell_failed(f"{self.path} was not written: {error.strerror}")
+        elif error is not None:
+            self._tell_failed(error_of(error)["message"])
+        else:
+            self._written = writing.checksum
             if self._failed:
                 self._log("info", f"snapshots are taken again: {self._failed} had failed")
             self._failed = 0
@@ -125,6 +153,33 @@ class Snapshots:
         if self._failed == 1:
             old = "the one before it stays" if os.path.exists(self.path) else "there is none yet"
             self._log("error", f"a snapshot failed, and {old}: {why}. The worker goes on; a crash would lose its state")
+
+
+class _Writing(threading.Thread):
+    """Brings what was encoded to the disk, unless it is what the file holds already, whose checksum is `written`.
+
+    `start()` does it on a thread, `run()` at once.
+    """
+
+    def __init__(self, path: str, buffers: list[Any], written: int | None) -> None:
+        super().__init__(name="mlports-snapshot", daemon=True)
+        self.checksum: int | None = None
+        self._path, self._buffers, self._written = path, buffers, written
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.checksum = checksum = _checksum(self._buffers)
+            if checksum != self._written or not os.path.exists(self._path):
+                _write_whole(self._path, [_MAGIC, checksum.to_bytes(4, "big"), *self._buffers])
+        except Exception as error:
+            self._error = error
+
+    def result(self) -> Exception | None:
+        """Waits until it is done; gives what went wrong."""
+        if self.ident is not None:
+            self.join()
+        return self._error
 
 
 def from_config(
