@@ -30,27 +30,28 @@ from benchmarks.report import (
 )
 from benchmarks.startup import measure_startup
 from benchmarks.streaming import measure_streaming
+from benchmarks.systems import rounds as systems
 from benchmarks.targets import targets
 
 RESULTS = Path(__file__).with_name("results.json")
 README = ROOT / "README.md"
 LANGUAGE_TABLE = ROOT / "docs" / "languages.md"
 STARTUP, STREAMING, DATAPLANE, RECOVERY = "startup", "streaming", "dataplane", "recovery"
-OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.PARTS, *languages.PARTS)
+OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.PARTS, *languages.PARTS, *systems.PARTS)
 """What `--only` takes besides contenders: the data plane and recovery are all their parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
 QUICK_ROUNDS, QUICK_BUDGET = 3, 14.0
-QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE, *languages.PARTS)
+QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE, *languages.PARTS, *systems.PARTS)
 BUSY = 0.5
 """The load average above which other work on this machine is worth a warning."""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY, *languages.PARTS]
+    names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY, *languages.PARTS, *systems.PARTS]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    quick = "under 60 s, without loky, Ray, Dask, the data plane and the languages; writes no file"
+    quick = "under 60 s, without loky, Ray, Dask, the data plane, the languages and the systems; writes no file"
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--only", metavar="NAME[,NAME]", help=f"only these; writes no file. {', '.join(known)}")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
@@ -96,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
             measure_streaming(board, options.quick)
         dataplane.measure_dataplane(board, _parts(DATAPLANE, dataplane.PARTS, options.names), options.quick)
         languages.measure_languages(board, _parts("languages", languages.PARTS, options.names), options.quick)
+        systems.measure_systems(board, _parts("systems", systems.PARTS, options.names), options.quick)
         recovery.measure_recovery(board, _parts(RECOVERY, recovery.PARTS, options.names), options.quick)
     except KeyboardInterrupt:
         print("interrupted: every contender has been closed, nothing was written", file=sys.stderr)

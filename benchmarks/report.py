@@ -23,6 +23,7 @@ from benchmarks.languages.tables import language_tables
 from benchmarks.measure import REFERENCE, STAGES, Board, Entry, Spread
 from benchmarks.placement import CORES
 from benchmarks.recovery.tables import recovery_tables
+from benchmarks.systems.tables import systems_tables
 from benchmarks.targets import targets
 
 START_MARK, END_MARK = "<!-- bench:start -->", "<!-- bench:end -->"
@@ -155,7 +156,12 @@ def terminal_tables(board: Board) -> str:
         parts.append(
             title + "\n" + _aligned(["", "", "calls/s or items/s", "p50", "p99", "mlports's speed over its"], rows)
         )
-    for table in (*dataplane_tables(board), *recovery_tables(board), *language_tables(board)):
+    for table in (
+        *dataplane_tables(board),
+        *recovery_tables(board),
+        *systems_tables(board),
+        *language_tables(board),
+    ):
         parts.append(f"{table.head[0]}\n{_aligned(['', *table.head[1:]], table.rows)}")
     if board.skipped:
         parts.append("skipped\n" + "\n".join(f"  {name}: {reason}" for name, reason in board.skipped.items()))
@@ -205,7 +211,7 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
     ]
     columns = [Column(payload, payload, "256") for payload in ("64 B", "64 KiB")]
     lines += _ratio_table(board, "256 calls in flight", columns, many)
-    for table in (*dataplane_tables(board), *recovery_tables(board)):
+    for table in (*dataplane_tables(board), *recovery_tables(board), *systems_tables(board)):
         lines += [table.note, "", *_markdown(table.head, table.rows), ""]
     rows = [[t.name, t.wanted, spread(t.measured, t.unit), t.verdict] for t in targets(board)]
     return "\n".join([*lines, *_markdown(["Target", "", "Measured", ""], rows)])

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks import dataplane, languages, recovery
+from benchmarks import dataplane, languages, recovery, systems
 from benchmarks.recovery.subject import Subject
 
-SUBJECTS: Mapping[str, type[Subject]] = {**recovery.SUBJECTS, **dataplane.SUBJECTS, **languages.SUBJECTS}
+SUBJECTS: Mapping[str, type[Subject]] = {
+    **recovery.SUBJECTS,
+    **dataplane.SUBJECTS,
+    **languages.SUBJECTS,
+    **systems.SUBJECTS,
+}

@@ -24,6 +24,7 @@ from benchmarks.measure import Board, Entry, Spread
 from benchmarks.recovery.rounds import ALONE, STANDBY, STRATEGIES, crowd_key, kill_key, machine_key
 from benchmarks.startup import HELP_MS, IMPORT_MS, RSS_MIB
 from benchmarks.streaming import GROWTH_MIB, RATE
+from benchmarks.systems.rounds import INDICATORS, MONITORING, RECOMMENDING
 
 PLACEMENT = TWO_CORES
 """Where the latency targets hold: caller and worker on a core each, which is what a worker process is for. Left alone,
@@ -108,6 +109,7 @@ def targets(board: Board) -> list[Target]:
         Target(RATE.removesuffix(", MiB/s"), False, 500, " MiB/s", figure(RATE)),
         *_dataplane(board),
         *_recovery(board),
+        *_systems(board),
         *_languages(board),
     ]
 
@@ -153,6 +155,20 @@ def _languages(board: Board) -> list[Target]:
             over_python(board, name),
         )
         for name in ("c", "cpp", "go", "java", "rust")
+    ]
+
+
+def _systems(board: Board) -> list[Target]:
+    recommended, alerted = board.p99(f"{RECOMMENDING}: ms"), board.p99(f"{MONITORING}: ms")
+    paced, bars = board.p99(f"{MONITORING}: paced"), board.spread(f"{INDICATORS}: bars")
+    ahead = board.spread(f"{MONITORING}: ahead")
+    return [
+        Target("recommendation_system: an update with recommendations: p99", True, 5, " ms", recommended),
+        Target("equipment_monitor: reading to alert, as fast as it goes: p99", True, 50, " ms", alerted),
+        Target("equipment_monitor: reading to alert, 250 readings a second: p99", True, 50, " ms", paced),
+        Target("equipment_monitor: readings on their way", True, 16, "", ahead),
+        Target("equipment_monitor: ROC AUC, without labels", False, 0.95, "", board.spread(f"{MONITORING}: auc")),
+        Target("market_analyzer: 20 symbols, two workers", False, 100_000, " bars/s", bars),
     ]
 
 
