@@ -28,6 +28,7 @@ from benchmarks.report import (
     to_json,
     write_between_marks,
 )
+from benchmarks.scaling import measure_scaling
 from benchmarks.startup import measure_startup
 from benchmarks.streaming import measure_streaming
 from benchmarks.systems import rounds as systems
@@ -36,8 +37,9 @@ from benchmarks.targets import targets
 RESULTS = Path(__file__).with_name("results.json")
 README = ROOT / "README.md"
 LANGUAGE_TABLE = ROOT / "docs" / "languages.md"
-STARTUP, STREAMING, DATAPLANE, RECOVERY = "startup", "streaming", "dataplane", "recovery"
-OTHERS = (STARTUP, STREAMING, DATAPLANE, *dataplane.PARTS, RECOVERY, *recovery.PARTS, *languages.PARTS, *systems.PARTS)
+STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY = "startup", "streaming", "scaling", "dataplane", "recovery"
+_PARTS = (*dataplane.PARTS, *recovery.PARTS, *languages.PARTS, *systems.PARTS)
+OTHERS = (STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY, *_PARTS)
 """What `--only` takes besides contenders: the data plane and recovery are all their parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
@@ -48,7 +50,7 @@ BUSY = 0.5
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP, STREAMING, DATAPLANE, RECOVERY, *languages.PARTS, *systems.PARTS]
+    names = [*CONTENDERS, STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY, *languages.PARTS, *systems.PARTS]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     quick = "under 60 s, without loky, Ray, Dask, the data plane, the languages and the systems; writes no file"
@@ -95,6 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
             measure_startup(board, rounds)
         if STREAMING in options.names:
             measure_streaming(board, options.quick)
+        if SCALING in options.names:
+            measure_scaling(board)
         dataplane.measure_dataplane(board, _parts(DATAPLANE, dataplane.PARTS, options.names), options.quick)
         languages.measure_languages(board, _parts("languages", languages.PARTS, options.names), options.quick)
         systems.measure_systems(board, _parts("systems", systems.PARTS, options.names), options.quick)

@@ -22,6 +22,7 @@ from benchmarks.languages.tables import over_python
 from benchmarks.languages.worker import LANGUAGES
 from benchmarks.measure import Board, Entry, Spread
 from benchmarks.recovery.rounds import ALONE, STANDBY, STRATEGIES, crowd_key, kill_key, machine_key
+from benchmarks.scaling import TASKS_GROWTH_MIB, TASKS_RATE
 from benchmarks.startup import HELP_MS, IMPORT_MS, RSS_MIB
 from benchmarks.streaming import GROWTH_MIB, RATE
 from benchmarks.systems.rounds import INDICATORS, MONITORING, RECOMMENDING
@@ -107,6 +108,8 @@ def targets(board: Board) -> list[Target]:
         Target(RSS_MIB.removesuffix(", MiB"), True, 60, " MiB", figure(RSS_MIB)),
         Target(GROWTH_MIB.removesuffix(", MiB"), True, 64, " MiB", figure(GROWTH_MIB)),
         Target(RATE.removesuffix(", MiB/s"), False, 500, " MiB/s", figure(RATE)),
+        Target(TASKS_GROWTH_MIB.removesuffix(", MiB"), True, 200, " MiB", figure(TASKS_GROWTH_MIB)),
+        Target(TASKS_RATE.removesuffix(", tasks/s"), False, 50_000, " tasks/s", figure(TASKS_RATE)),
         *_dataplane(board),
         *_recovery(board),
         *_systems(board),
