@@ -1,0 +1,1 @@
+"""Several services behind one orchestrator, each called by its name: the article's `ai_service_manager`."""

@@ -1,0 +1,65 @@
+"""The services that there are here, and real data to call them with."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from examples.equipment_monitor.shuttle import shuttle
+from examples.market_analyzer.bars import stocks
+from mlports import Config, load_config
+
+CONFIG = Path(__file__).with_name("mlports.toml")
+BAYES = "digits-bayes"
+
+_LEARNED = 1200
+
+
+class Data(NamedTuple):
+    """Digits (n × 64) and what they are, to learn from and held out; a shuttle's readings (n × 9); a stock's bars."""
+
+    images: Any
+    labels: Any
+    new_images: Any
+    new_labels: Any
+    readings: Any
+    bars: Any
+
+
+def data() -> Data:
+    """All of it. Raises `SystemExit`, saying what to install, where a package is missing."""
+    images, labels = digits()
+    split = images[:_LEARNED], labels[:_LEARNED], images[_LEARNED:], labels[_LEARNED:]
+    return Data(*split, shuttle()[0], stocks()["AAPL"])
+
+
+def digits() -> tuple[Any, Any]:
+    """Handwritten digits (1,797 × 64) and what they are, from the package scikit-learn, which is not imported.
+
+    Raises `SystemExit`, saying what to install, where it is missing.
+    """
+    spec = find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("the digits are in the package scikit-learn: pip install 'mlports[examples]'")
+    with gzip.open(Path(spec.submodule_search_locations[0], "datasets", "data", "digits.csv.gz"), "rt") as file:
+        table = np.loadtxt(file, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(int)
+
+
+def configure(known: Data, folder: Path) -> Config:
+    """mlports.toml with what the services keep in `folder`; without the one in Ruby where there is no Ruby."""
+    config = load_config(CONFIG)
+    services = dict(config.service)
+    if shutil.which("ruby") is None:
+        del services[BAYES]
+    else:
+        rows = folder / "digits.csv"
+        np.savetxt(rows, np.column_stack([known.images, known.labels]), fmt="%d", delimiter=",")
+        services[BAYES].config["data"] = str(rows)
+    services["market"].config["snapshot"] = {"dir": str(folder / "market"), "every": 1}
+    return config.model_copy(update={"service": services})
