@@ -87,7 +87,6 @@ async def manage(known: Data, rounds: int, count: int) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         config = await asyncio.to_thread(configure, known, Path(folder))
         async with Orchestrator(config=config) as orch:
-            await orch.call("digits-svc.fit", known.images, known.labels)
             found = clients_of(orch, known)
             orch.event_log.listen(lambda event: _note(event, found))
             for _ in range(rounds):

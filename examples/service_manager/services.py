@@ -15,7 +15,7 @@ from examples.market_analyzer.bars import stocks
 from mlports import Config, load_config
 
 CONFIG = Path(__file__).with_name("mlports.toml")
-BAYES = "digits-bayes"
+SVC, BAYES = "digits-svc", "digits-bayes"
 
 _LEARNED = 1200
 
@@ -57,9 +57,9 @@ def configure(known: Data, folder: Path) -> Config:
     services = dict(config.service)
     if shutil.which("ruby") is None:
         del services[BAYES]
-    else:
-        rows = folder / "digits.csv"
-        np.savetxt(rows, np.column_stack([known.images, known.labels]), fmt="%d", delimiter=",")
-        services[BAYES].config["data"] = str(rows)
+    rows = folder / "digits.csv"
+    np.savetxt(rows, np.column_stack([known.images, known.labels]), fmt="%d", delimiter=",")
+    for name in services.keys() & {SVC, BAYES}:
+        services[name].config["data"] = str(rows)
     services["market"].config["snapshot"] = {"dir": str(folder / "market"), "every": 1}
     return config.model_copy(update={"service": services})
