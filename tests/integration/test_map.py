@@ -171,6 +171,14 @@ async def test_more_items_than_the_queue_holds(orch: Orchestrator) -> None:
     assert await asyncio.gather(*others) == [[x * x for x in range(500)]] * 5
 
 
+async def test_the_first_batch_may_be_large(orch: Orchestrator) -> None:
+    await orch.call("one.sizes")
+    await orch.map("one.roots", range(150), first=100)
+    assert await orch.call("one.sizes") == [100, 50]
+    with pytest.raises(ValueError, match="at least 1 item, not 0"):
+        await orch.map("maths.roots", [1], first=0)
+
+
 async def test_any_iterable_will_do(orch: Orchestrator) -> None:
     expected = [0, 1, 4]
     assert await orch.map("maths.square", [0, 1, 2]) == expected

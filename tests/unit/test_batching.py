@@ -110,3 +110,13 @@ def test_a_chunk_that_fits_no_frame_is_halved() -> None:
     assert chunk.size == 32
     chunk.refused(1)
     assert chunk.size == 1
+
+
+def test_a_first_chunk_may_be_larger_and_no_larger_than_the_most() -> None:
+    chunk = ChunkSize(100)
+    assert chunk.size == 100
+    chunk.answered(100, 0.0)
+    assert chunk.size == 200
+    assert ChunkSize(100_000).size == 4096
+    with pytest.raises(ValueError, match="at least 1 item, not 0"):
+        ChunkSize(0)

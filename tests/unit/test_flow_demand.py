@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlports.core.flow import Demand, Pace, TokenBucket
+from mlports.core.flow import FAR, Demand, Pace, TokenBucket
 from mlports.flow import Flow
 
 
@@ -141,6 +141,16 @@ def test_a_pace_doubles_while_it_is_quick_and_halves_while_it_is_slow() -> None:
     pace.took(100, 0.2)
     assert pace.size == 50
     pace.took(3, 0.2)
+    assert pace.size == 1
+
+
+def test_what_is_far_away_may_take_longer() -> None:
+    """Guards chunks for workers on a busy machine, where the way there and back alone takes 5 ms."""
+    pace = Pace(100, FAR)
+    pace.took(1, 0.015)
+    pace.took(2, 0.1)
+    assert pace.size == 2
+    pace.took(2, 0.3)
     assert pace.size == 1
 
 

@@ -121,16 +121,18 @@ class Setting:
             self._runner = asyncio.Runner()
         return self._runner
 
-    def mapper(self, target: str, lanes: int, timeout: Any) -> Callable[[list[Any]], Future[list[Any]]]:
+    def mapper(self, target: str, lanes: int, timeout: Any) -> Callable[[list[Any], int], Future[list[Any]]]:
         """What sends a chunk of items to a service's method, and gives the outcomes of each."""
         orchestrator: Any = self._needed(target)
         options = {"return_exceptions": True} | ({} if timeout is ... else {"timeout": timeout})
         if self._is_async():
             loop = self._loop
             assert loop is not None
-            return lambda chunk: asyncio.run_coroutine_threadsafe(orchestrator.map(target, chunk, **options), loop)
+            return lambda chunk, together: asyncio.run_coroutine_threadsafe(
+                orchestrator.map(target, chunk, first=together, **options), loop
+            )
         pool = self.threads(lanes, target)
-        return lambda chunk: pool.submit(orchestrator.map, target, chunk, **options)
+        return lambda chunk, together: pool.submit(orchestrator.map, target, chunk, first=together, **options)
 
     def stream(self, target: str, params: tuple[Any, ...], timeout: float | None, replayable: bool) -> Source:
         """A service's stream as a source."""

@@ -9,13 +9,14 @@ from itertools import chain, islice
 from time import monotonic
 from typing import Any
 
-from mlports.core.flow import Demand, Pace
+from mlports.core.flow import QUICK, Demand, Pace
 from mlports.flow.failures import Failures
 from mlports.flow.links import PAUSE, Puller
 from mlports.flow.stages import Stage
 
-Submit = Callable[[list[Any]], "Future[list[Any]]"]
-"""Starts the work on a chunk; its future has an outcome for each item, in order: a result, or the exception."""
+Submit = Callable[[list[Any], int], "Future[list[Any]]"]
+"""Starts the work on a chunk, of which so many items may well be sent in one request; its future has an outcome for
+each item, in order: a result, or the exception."""
 
 Settle = Callable[[list[Any], list[Any], Failures, str], Iterable[Any]]
 """What is given of a chunk and its outcomes."""
@@ -55,8 +56,8 @@ def unfolded(chunk: list[Any], outcomes: list[Any], failures: Failures, label: s
 class Concurrent(Stage):
     """Chunks under way elsewhere: at most `lanes` of them, and no more items than `demand` allows.
 
-    fixed: items of each chunk; None for as many as take a few milliseconds, found while it runs. ordered: results come
-    in the order of the items; else those that are done first come first.
+    fixed: items of each chunk; None for as many as take some `quick` seconds, found while it runs. ordered: results
+    come in the order of the items; else those that are done first come first.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Concurrent(Stage):
         demand: Demand,
         ordered: bool = True,
         fixed: int | None = None,
+        quick: float = QUICK,
         settle: Settle = results,
     ) -> None:
         super().__init__(label)
@@ -77,7 +79,7 @@ class Concurrent(Stage):
         self.fixed = fixed
         self._submit, self._failures, self._stopped, self._settle = submit, failures, stopped, settle
         self._lanes, self._ordered = lanes, ordered
-        self._pace = Pace(max(1, demand.max // lanes))
+        self._pace = Pace(max(1, demand.max // lanes), quick)
         self._under_way: deque[tuple[Future[list[Any]], list[Any], float]] = deque()
 
     @property
@@ -97,7 +99,7 @@ class Concurrent(Stage):
     def begin(self, chunk: list[Any]) -> None:
         self.demand.taken(len(chunk))
         began = monotonic()
-        future = self._submit(chunk)
+        future = self._submit(chunk, self._pace.size)
         # Chunks wait for each other, so the time of one is not that from its beginning: it is told when it is done.
         self._under_way.append((future, chunk, began))
 

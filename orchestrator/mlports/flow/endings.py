@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlports.core.flow import Demand
+from mlports.core.flow import FAR, Demand
 from mlports.flow.concurrent_stages import Concurrent
 from mlports.flow.places import name_of
 from mlports.flow.plan import Assembly, End
@@ -58,6 +58,7 @@ def service(target: str, batch: int, in_flight: int) -> End:
             setting.stopped,
             lanes=in_flight,
             demand=Demand(batch * in_flight),
+            quick=FAR,
         )
         return ToService(name, stage, setting.failures)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from mlports.core.flow import MAX_DEMAND, Demand, TokenBucket
+from mlports.core.flow import FAR, MAX_DEMAND, Demand, TokenBucket
 from mlports.flow import endings, groups, openers
 from mlports.flow.callers import Setting, own_thread
 from mlports.flow.checkpoints import Checkpoint
@@ -468,4 +468,5 @@ def called(
         demand=Demand(size * in_flight, size * in_flight - size),
         ordered=ordered,
         fixed=fixed,
+        quick=FAR,
     )

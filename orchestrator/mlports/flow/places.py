@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from mlports.core.flow import MAX_DEMAND, Demand
+from mlports.core.flow import FAR, MAX_DEMAND, QUICK, Demand
 from mlports.flow.concurrent_stages import Concurrent, Settle, kept, results, unfolded
 from mlports.flow.errors import FlowError
 from mlports.flow.plan import Assembly
+from mlports.flow.serving import Served
 
 Place = Literal["threads", "workers"]
 
@@ -61,6 +62,7 @@ def concurrent(
         lanes=lanes,
         demand=Demand(max(lanes, MAX_DEMAND) if demand[0] is None else demand[0], demand[1]),
         ordered=ordered,
+        quick=FAR if on == "workers" else QUICK,
         settle=settle,
     )
 
@@ -78,11 +80,10 @@ def _on_threads(assembly: Assembly, f: Callable[[Any], Any], workers: int, unfol
                 outcomes.append(error)
         return outcomes
 
-    return lambda chunk: pool.submit(work, chunk)
+    return lambda chunk, together: pool.submit(work, chunk)
 
 
 def _in_workers(assembly: Assembly, f: Callable[[Any], Any], workers: int, unfold: bool) -> Any:
-    import mlports
     from mlports import Config, ServiceConfig, SupervisorConfig
 
     setting = assembly.setting
@@ -95,9 +96,9 @@ def _in_workers(assembly: Assembly, f: Callable[[Any], Any], workers: int, unfol
     )
     # An item that kills its worker is one item's failure; only where nearly all do is there no point in going on.
     supervisor = SupervisorConfig(intensity=100, period=10)
-    orchestrator = setting.exits.enter_context(mlports.open(Config(service={"flow": service}, supervisor=supervisor)))
-    pool = setting.threads(workers * _LANES_EACH, "workers")
-    return lambda chunk: pool.submit(orchestrator.map, "flow.apply", chunk, return_exceptions=True, timeout=None)
+    served = Served(Config(service={"flow": service}, supervisor=supervisor))
+    setting.exits.callback(served.close)
+    return lambda chunk, together: served.map("flow.apply", chunk, together)
 
 
 def _search_path() -> list[str]:

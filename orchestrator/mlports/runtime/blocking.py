@@ -305,12 +305,13 @@ class BlockingOrchestrator:
         *,
         timeout: Timeout = CONFIGURED,
         return_exceptions: bool = False,
+        first: int = 1,
         **options: Unpack[CallOptions],
     ) -> list[Any]:
         """The method's result for each item, in order. See `Orchestrator.map`."""
         return self._shared.run(
             lambda: self._orchestrator.map(
-                target, items, timeout=timeout, return_exceptions=return_exceptions, **options
+                target, items, timeout=timeout, return_exceptions=return_exceptions, first=first, **options
             )
         )
 

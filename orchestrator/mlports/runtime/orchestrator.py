@@ -219,14 +219,16 @@ class Orchestrator:
         *,
         timeout: Timeout = CONFIGURED,
         return_exceptions: bool = False,
+        first: int = 1,
         **options: Unpack[CallOptions],
     ) -> list[Any]:
         """The method's result for each item, in order. The items travel in batches, a bounded number at a time.
 
         The items may be any iterable, also an endless reader of a file: they are taken as they are needed. The first
         item that fails ends the map with its error, or stands in the list in the result's place with
-        `return_exceptions`. `timeout` is for each batch; of a pipeline, for each item. The options are those of
-        `CallOptions`; a `key` is for all.
+        `return_exceptions`. `timeout` is for each batch; of a pipeline, for each item. `first`: items of the first
+        batch, from which the size of the others finds itself. The options are those of `CallOptions`; a `key` is for
+        all. Raises `ValueError` for a `first` below 1.
         """
         if target in self._pipelines:
             pipeline, own = self._pipelines[target], isinstance(timeout, _Configured)
@@ -234,7 +236,7 @@ class Orchestrator:
             return await pipeline.map(items, limit, return_exceptions, options, of_stages=own)
         service, method, _, _ = self._routes.get(target) or self._find(target)
         seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
-        return await map_calls(service, method, items, seconds, return_exceptions, options)
+        return await map_calls(service, method, items, seconds, return_exceptions, first, options)
 
     def stream(
         self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[InputOptions]

@@ -25,10 +25,12 @@ def frame_size(waiting: int, room: int, replicas: int, pace: float | None, in_fl
 
 
 class ChunkSize:
-    """How many items of a `map` go into one request: as many as take about 5 ms, found by doubling from 1."""
+    """How many items of a `map` go into one request: as many as take about 5 ms, found by doubling from `first`."""
 
-    def __init__(self, most: int = _MOST_IN_CHUNK) -> None:
-        self.size = 1
+    def __init__(self, first: int = 1, *, most: int = _MOST_IN_CHUNK) -> None:
+        if first < 1:
+            raise ValueError(f"a first batch has at least 1 item, not {first}")
+        self.size = min(first, most)
         self._most = most
 
     def answered(self, count: int, seconds: float) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from mlports.core.flow.bucket import TokenBucket
-from mlports.core.flow.demand import MAX_DEMAND, Demand, Pace
+from mlports.core.flow.demand import FAR, MAX_DEMAND, QUICK, Demand, Pace
 from mlports.core.flow.interval_join import IntervalJoin
 from mlports.core.flow.plain import NotPlain, from_plain, to_plain
 from mlports.core.flow.progress import Progress, ProgressMeter
 from mlports.core.flow.windows import CountWindows, SessionWindows, TimeWindows, Window, Windows
 
 __all__ = [
+    "FAR",
     "MAX_DEMAND",
+    "QUICK",
     "CountWindows",
     "Demand",
     "IntervalJoin",

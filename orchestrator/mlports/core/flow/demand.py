@@ -10,8 +10,12 @@ from __future__ import annotations
 MAX_DEMAND = 1000
 """Items; GenStage's own default, as is half of it for `min_demand`."""
 
-_QUICK = 0.005  # seconds: what takes less may be asked for in twice the number
-_SLOW = 0.05  # seconds: what takes more is asked for in half
+QUICK = 0.005
+"""Seconds: what takes less may be asked for in twice the number; what takes ten times as long, in half."""
+
+FAR = 0.02
+"""The same for what other processes do: on a busy machine the way there and back alone takes longer than QUICK, and
+chunks that stayed small for that would make it longer still."""
 
 
 class Demand:
@@ -50,15 +54,15 @@ class Pace:
     So the first result is not held up by the five hundredth, and a fast flow pays for asking once in 1,000 items.
     """
 
-    __slots__ = ("most", "size")
+    __slots__ = ("most", "quick", "size")
 
-    def __init__(self, most: int = MAX_DEMAND) -> None:
-        self.most = most
+    def __init__(self, most: int = MAX_DEMAND, quick: float = QUICK) -> None:
+        self.most, self.quick = most, quick
         self.size = 1
 
     def took(self, count: int, seconds: float) -> None:
         """`count` items took so long, from asking to having them all worked off."""
-        if seconds < _QUICK and count >= self.size:
+        if seconds < self.quick and count >= self.size:
             self.size = min(2 * self.size, self.most)
-        elif seconds > _SLOW and self.size > 1:
+        elif seconds > 10 * self.quick and self.size > 1:
             self.size = max(1, min(self.size, count) // 2)
