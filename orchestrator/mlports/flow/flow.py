@@ -60,17 +60,28 @@ class Flow(Generic[T]):
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], *, format: str | None = None, max_demand: int = MAX_DEMAND, **options: Any
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        batches: bool = False,
+        max_demand: int = MAX_DEMAND,
+        **options: Any,
     ) -> Flow[Any]:
         """Rows of a CSV, TSV, JSON-lines, Parquet or Arrow file as dicts, read as they are asked for.
 
         `format`: "csv", "tsv", "jsonl", "parquet" or "arrow" where the name does not say it. Options of CSV:
         `encoding`, `delimiter`, `columns` (of a file without a header), `converters` (a function of the text by column;
         without, values are text as they stand), `allow_empty`; of JSON lines: `encoding`, `allow_empty`; of Parquet and
-        Arrow: `columns` (those to read). A run raises `SourceError` for a file that cannot be read, is empty or cut
-        short; rows of a wrong length, or that cannot be converted, are treated as items that failed.
+        Arrow: `columns` (those to read).
+
+        `batches`: Arrow record batches instead of rows (extra `tables`), counted as rows; of CSV each of a `block` of
+        the file (4 MiB), with `columns` to read, their Arrow `types`, `delimiter` and `allow_empty`.
+
+        A run raises `SourceError` for a file that cannot be read, is empty or cut short; rows of a wrong length, or
+        that cannot be converted, are treated as items that failed.
         """
-        return Flow(Plan(openers.file(path, format, options), max_demand=Demand(max_demand).max))
+        return Flow(Plan(openers.file(path, format, batches, options), max_demand=Demand(max_demand).max))
 
     @classmethod
     def from_service(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterable, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlports.flow.batch_files import CsvBatches
 from mlports.flow.callers import Setting
 from mlports.flow.errors import FlowError
 from mlports.flow.plan import Start
@@ -31,6 +33,12 @@ _READERS: dict[str, Any] = {
     "parquet": ParquetFile,
     "arrow": ArrowFile,
 }
+_BATCH_READERS: dict[str, Any] = {
+    "csv": CsvBatches,
+    "tsv": CsvBatches,
+    "parquet": partial(ParquetFile, batches=True),
+    "arrow": partial(ArrowFile, batches=True),
+}
 
 
 def iterable(items: Iterable[Any] | AsyncIterable[Any]) -> Start:
@@ -46,16 +54,19 @@ def iterable(items: Iterable[Any] | AsyncIterable[Any]) -> Start:
     return Start(label, lambda setting: IterableSource(label, plain))
 
 
-def file(path: str | os.PathLike[str], format: str | None, options: dict[str, Any]) -> Start:
-    """A file of rows. Raises `FlowError` for a format that is not known."""
+def file(path: str | os.PathLike[str], format: str | None, batches: bool, options: dict[str, Any]) -> Start:
+    """A file of rows, or of batches of them. Raises `FlowError` for a format that is not known."""
     place = Path(path)
     kind = format or _FORMATS.get(place.suffix.lower())
-    if kind not in _READERS:
-        known = ", ".join(sorted(_READERS))
+    readers = _BATCH_READERS if batches else _READERS
+    if batches and kind in _READERS and kind not in readers:
+        raise FlowError(f"{place.name}: {kind} gives items one by one; batches are of {', '.join(readers)}")
+    if kind not in readers:
+        known = ", ".join(sorted(readers))
         raise FlowError(f"{place.name} does not say what it is by its name: say format=, which may be one of {known}")
     if kind == "tsv":
         options = {"delimiter": "\t", **options}
-    reader = _READERS[kind]
+    reader = readers[kind]
 
     def make(setting: Setting) -> Source:
         source: Source = reader(place, setting.failures, **options)

@@ -10,6 +10,8 @@ from mlports.flow.errors import SourceError, needs_extra
 from mlports.flow.failures import Failures
 from mlports.flow.sources import Rows
 
+_ROWS = 65_536  # of a batch, where batches are given
+
 
 def pyarrow(what: str) -> Any:
     """The package. Raises `FlowError` that says which extra has it."""
@@ -21,11 +23,16 @@ def pyarrow(what: str) -> Any:
 
 
 class TableFile(Rows):
-    """Rows as dicts. `done` and `total` are rows; a file without any is read as such: its columns say what it is."""
+    """Rows as dicts, or with `batches` as record batches. `done` and `total` are rows.
 
-    def __init__(self, path: Path, failures: Failures, columns: list[str] | None = None) -> None:
+    A file without any is read as such: its columns say what it is.
+    """
+
+    def __init__(
+        self, path: Path, failures: Failures, columns: list[str] | None = None, *, batches: bool = False
+    ) -> None:
         super().__init__(f"from_file({path.name})", failures)
-        self._path, self._columns = path, columns
+        self._path, self._columns, self._whole = path, columns, batches
         self._arrow = pyarrow(f"reading {path.name}")
         self._batches: Iterator[Any] | None = None
         self._rest: Any = None
@@ -50,7 +57,7 @@ class TableFile(Rows):
 
     def read(self, count: int) -> list[Any]:
         if self._batches is None:
-            self._count = max(count, 1000)
+            self._count = _ROWS if self._whole else max(count, 1000)
             self._batches = self._begin()
         while self._rest is None or not self._rest.num_rows:
             self._rest = self._next()
@@ -61,6 +68,10 @@ class TableFile(Rows):
                 dropped = min(self._skip, self._rest.num_rows)
                 self._skip -= dropped
                 self._rest = self._rest.slice(dropped)
+        if self._whole:
+            batch, self._rest = self._rest, None
+            self.taken += batch.num_rows
+            return [batch]
         chunk: list[Any] = self._rest.slice(0, count).to_pylist()
         self._rest = self._rest.slice(count)
         self.taken += len(chunk)

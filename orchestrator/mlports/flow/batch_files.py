@@ -1,0 +1,222 @@
+"""A CSV file as Arrow record batches, a block of the file at a time, through pyarrow (the extra `tables`)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from mlports.flow.errors import SourceError
+from mlports.flow.failures import Failures
+from mlports.flow.table_files import pyarrow
+from mlports.flow.text_files import LONGEST_LINE, TextFile
+
+BLOCK = 4 * 1024 * 1024
+"""Bytes of the file that make one batch: large enough that a batch costs little, small enough to have several."""
+
+
+class CsvBatches(TextFile):
+    """Record batches of a CSV file in UTF-8 that begins with a header; `taken` counts rows.
+
+    columns: those to read, all without. types: by column, an Arrow type or its name ("int64", "double", "string",
+    "dictionary" for texts of which there are few); of the others the first block decides. A row of a wrong length, or
+    with a value that is not of its column's type, goes where failures go; the rest of its batch does not.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        failures: Failures,
+        *,
+        delimiter: str = ",",
+        columns: list[str] | None = None,
+        types: Mapping[str, Any] | None = None,
+        block: int = BLOCK,
+        allow_empty: bool = False,
+    ) -> None:
+        super().__init__(path, "CSV", "utf-8", failures)
+        self._arrow = pyarrow(f"reading batches of {path.name}")
+        self._delimiter, self._chosen, self._size, self._allow_empty = delimiter, columns, block, allow_empty
+        self._types = {name: self._type(name, given) for name, given in (types or {}).items()}
+        self._names: list[str] = []
+        self._skip_to: int | None = None
+
+    def read(self, count: int) -> list[Any]:
+        """One batch, however many are asked for: each is large."""
+        file = self._file or self._begin()
+        while block := self._next_block(file):
+            if batch := self._batch(block):
+                self.taken += batch.num_rows
+                return [batch]
+        self.over = True
+        if not self.taken and not self._allow_empty:
+            raise SourceError(f"{self._path} has a header and no rows. If it may be without, say allow_empty=True")
+        return []
+
+    # -- blocks
+
+    def _begin(self) -> IO[bytes]:
+        self._file = file = self._path.open("rb")
+        header = next((line for line in iter(lambda: self._line_of(file), b"") if line.strip()), None)
+        if header is None:
+            if self._allow_empty:
+                return file
+            raise SourceError(
+                f"{self._path} is empty: a CSV file begins with a line of column names. "
+                "If it may be, say allow_empty=True"
+            )
+        self._names = next(csv.reader([self._decoded(header).removeprefix("\ufeff")], delimiter=self._delimiter))
+        for name in [*self._types, *(self._chosen or ())]:
+            if name not in self._names:
+                raise SourceError(f"{self._path} has no column {name!r}; its columns are: {', '.join(self._names)}")
+        if self._skip_to is not None:
+            # The types that the first block decided are not in the journal: it decides them again.
+            taken, self.taken = self.taken, 0
+            if self._skip_to > self._block_end and (first := self._next_block(file)):
+                self._batch(first, tell=False)
+            self.taken = taken
+            file.seek(self._skip_to)
+            self._block_end = self._skip_to
+        return file
+
+    def _line_of(self, file: IO[bytes]) -> bytes:
+        line = self._rest_of_line(file)
+        self._block_end += len(line)
+        return line
+
+    def _next_block(self, file: IO[bytes]) -> bytes:
+        """Whole rows. A line that ends within quotes is none: quotes within quotes are doubled, so all are counted."""
+        block = file.read(self._size)
+        if not block.endswith(b"\n"):
+            block += self._rest_of_line(file)
+        if block.count(b'"') % 2:
+            block += self._rest_of_row(file)
+        self._block_end += len(block)
+        return block
+
+    def _rest_of_row(self, file: IO[bytes]) -> bytes:
+        lines: list[bytes] = []
+        size = 0
+        while line := self._rest_of_line(file):
+            lines.append(line)
+            size += len(line)
+            if line.count(b'"') % 2:
+                return b"".join(lines)
+            if size > LONGEST_LINE:
+                break
+        raise SourceError(
+            f"{self._path}: a quote after byte {self._block_end:,} is never closed, and swallows what follows it"
+        )
+
+    # -- batches
+
+    def _batch(self, block: bytes, tell: bool = True) -> Any:
+        """The block's rows; None when there are none. `tell`: of those that are no good."""
+        unfit: list[Any] = []
+        self._decided(block)
+        try:
+            batch = self._parsed(block, self._types, unfit)
+        except self._arrow.ArrowInvalid as error:
+            batch, unfit = self._mended(block, error, tell)
+        for row in unfit if tell else ():
+            place = f"row {self.taken + row.number:,}" if row.number else "a row"
+            problem = f"{self._path}, {place}: {row.actual_columns} values, and {row.expected_columns} columns"
+            self.bad(row.text, problem)
+        return batch
+
+    def _decided(self, block: bytes) -> None:
+        """The columns' types, from the first block that there is."""
+        wanted = self._chosen or self._names
+        if all(name in self._types for name in wanted):
+            return
+        try:
+            found = self._parsed(block, self._types, [])
+        except self._arrow.ArrowInvalid:
+            found = self._parsed(block, dict.fromkeys(wanted, self._arrow.string()), [])
+        for field in found.schema if found else ():
+            empty = self._arrow.types.is_null(field.type)
+            self._types.setdefault(field.name, self._arrow.string() if empty else field.type)
+
+    def _parsed(self, block: bytes, types: Mapping[str, Any], unfit: list[Any]) -> Any:
+        from pyarrow import csv as arrow_csv
+
+        def skip(row: Any) -> str:
+            unfit.append(row)
+            return "skip"
+
+        table = arrow_csv.read_csv(
+            self._arrow.BufferReader(block),
+            # One thread: what is done with the batches has the others, and each would have memory of its own.
+            arrow_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=self._names),
+            arrow_csv.ParseOptions(
+                delimiter=self._delimiter, newlines_in_values=b'"' in block, invalid_row_handler=skip
+            ),
+            arrow_csv.ConvertOptions(
+                column_types=types, include_columns=self._chosen or self._names, strings_can_be_null=False
+            ),
+        )
+        batches = table.combine_chunks().to_batches()
+        return batches[0] if batches else None
+
+    def _mended(self, block: bytes, error: Exception, tell: bool) -> tuple[Any, list[Any]]:
+        """The rows of a block some of whose values are not of their columns' types, without those rows."""
+        unfit: list[Any] = []
+        texts = self._parsed(block, dict.fromkeys(self._chosen or self._names, self._arrow.string()), unfit)
+        if texts is None:
+            raise SourceError(f"{self._path}, after row {self.taken:,}: {error}") from error
+        rows = texts.to_pylist()
+        problems: dict[int, str] = {}
+        for name in texts.schema.names:
+            for place, row in enumerate(rows):
+                if not self._fits(row[name], self._types[name]):
+                    problems.setdefault(place, f"column {name!r} is of {self._types[name]}, and this is {row[name]!r}")
+        if not problems:
+            raise SourceError(f"{self._path}, after row {self.taken:,}: {error}") from error
+        for place, problem in problems.items() if tell else ():
+            hint = "; say types= where the first rows do not tell"
+            self.bad(rows[place], f"{self._path}, row {self.taken + place + 1:,}: {problem}{hint}")
+        good = texts.take(self._arrow.array([place for place in range(len(rows)) if place not in problems], "int64"))
+        columns = [self._as(good.column(name), self._types[name]) for name in good.schema.names]
+        return self._arrow.record_batch(columns, names=good.schema.names), unfit
+
+    def _as(self, texts: Any, type: Any) -> Any:
+        if self._arrow.types.is_dictionary(type):
+            return texts.dictionary_encode()
+        if self._arrow.types.is_string(type):
+            return texts
+        return self._arrow.array([text or None for text in texts.to_pylist()], self._arrow.string()).cast(type)
+
+    def _fits(self, text: str, type: Any) -> bool:
+        if not text or self._arrow.types.is_dictionary(type):
+            return True
+        try:
+            self._arrow.scalar(text).cast(type)
+        except self._arrow.ArrowException:
+            return False
+        return True
+
+    def _type(self, name: str, given: Any) -> Any:
+        if given == "dictionary":
+            return self._arrow.dictionary(self._arrow.int32(), self._arrow.string())
+        if not isinstance(given, str):
+            return given
+        try:
+            return self._arrow.type_for_alias(given)
+        except ValueError as error:
+            raise SourceError(
+                f"{self._path}: column {name!r} cannot be of {given!r}: Arrow has no such type"
+            ) from error
+
+    # -- its place
+
+    def state(self) -> Any:
+        return [self.taken, self._block_end]
+
+    def restore(self, state: Any) -> None:
+        self.taken, self._skip_to = state
+        if self.total is not None and self._skip_to > self.total:
+            raise SourceError(
+                f"{self._path} has {self.total:,} bytes, and {self._skip_to:,} of it had been read before the "
+                "checkpoint: it has been changed since. Begin anew with another journal"
+            )
