@@ -17,7 +17,7 @@ BLOCK = 4 * 1024 * 1024
 
 
 class CsvBatches(TextFile):
-    """Record batches of a CSV file in UTF-8 that begins with a header; `taken` counts rows.
+    """Record batches of a CSV file in UTF-8 that begins with a header; `taken` counts rows, bad ones too.
 
     columns: those to read, all without. types: by column, an Arrow type or its name ("int64", "double", "string",
     "dictionary" for texts of which there are few); of the others the first block decides. A row of a wrong length, or
@@ -41,13 +41,16 @@ class CsvBatches(TextFile):
         self._types = {name: self._type(name, given) for name, given in (types or {}).items()}
         self._names: list[str] = []
         self._skip_to: int | None = None
+        self._bad = 0
 
     def read(self, count: int) -> list[Any]:
         """One batch, however many are asked for: each is large."""
         file = self._file or self._begin()
         while block := self._next_block(file):
-            if batch := self._batch(block):
-                self.taken += batch.num_rows
+            before = self._bad
+            batch = self._batch(block)
+            self.taken += self._bad - before + (batch.num_rows if batch else 0)
+            if batch:
                 return [batch]
         self.over = True
         if not self.taken and not self._allow_empty:
@@ -119,6 +122,7 @@ class CsvBatches(TextFile):
             batch = self._parsed(block, self._types, unfit)
         except self._arrow.ArrowInvalid as error:
             batch, unfit = self._mended(block, error, tell)
+        self._bad += len(unfit)
         for row in unfit if tell else ():
             place = f"row {self.taken + row.number:,}" if row.number else "a row"
             problem = f"{self._path}, {place}: {row.actual_columns} values, and {row.expected_columns} columns"
@@ -174,8 +178,12 @@ class CsvBatches(TextFile):
         if not problems:
             raise SourceError(f"{self._path}, after row {self.taken:,}: {error}") from error
         for place, problem in problems.items() if tell else ():
+            number = place + 1
+            for before in sorted(row.number or 0 for row in unfit):  # not among `rows`
+                number += before <= number
             hint = "; say types= where the first rows do not tell"
-            self.bad(rows[place], f"{self._path}, row {self.taken + place + 1:,}: {problem}{hint}")
+            self.bad(rows[place], f"{self._path}, row {self.taken + number:,}: {problem}{hint}")
+        self._bad += len(problems)
         good = texts.take(self._arrow.array([place for place in range(len(rows)) if place not in problems], "int64"))
         columns = [self._as(good.column(name), self._types[name]) for name in good.schema.names]
         return self._arrow.record_batch(columns, names=good.schema.names), unfit
