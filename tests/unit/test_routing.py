@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlports.core.batching import frame_size
 from mlports.core.routing import Window, least_in_flight
 
 
@@ -68,6 +69,25 @@ def test_it_shrinks_when_the_replica_becomes_slow() -> None:
         now += 0.020
         window.answered(1, now)
     assert window.size == 2
+
+
+def test_one_late_answer_is_no_slow_replica_and_several_are() -> None:
+    window, now = answering(pace=0.000003)
+    together = []
+    for _ in range(8):
+        window.sent(1, now)
+        now += 0.020
+        window.answered(1, now)
+        together.append(frame_size(256, window.room(now), 1, window.pace))
+    assert together[0] == 128
+    assert together[-1] == 1
+
+
+def test_a_late_frame_of_many_is_a_slow_replica() -> None:
+    window, now = answering(pace=0.000003)
+    window.sent(100, now)
+    window.answered(100, now + 1.0)
+    assert frame_size(256, window.room(now + 1.0), 1, window.pace) == 1
 
 
 def test_many_answers_at_once_share_the_time() -> None:

@@ -8,6 +8,7 @@ _AHEAD = 0.002  # seconds of work that may wait in a replica's pipe
 _STALL = 0.005  # seconds without an answer after which a busy replica gets no more
 _MOST = 1024
 _SHARE = 0.25  # weight of the newest measurement in the average
+_ALONE, _WAKING = 8, 0.00005  # paces, and seconds: what an answer that comes alone may count for, see `answered`
 
 
 class Window:
@@ -35,11 +36,20 @@ class Window:
         self.in_flight += count
 
     def answered(self, count: int, now: float) -> None:
-        """`count` of them came back."""
+        """`count` of them came back, in one frame.
+
+        A frame of one tells of the wake-up of a worker that slept at least as much as of its work. It does not turn a
+        quick worker into a slow one, with which each call would travel alone: several in a row do.
+        """
         self.in_flight -= count
-        sample = (now - self.last) / count
+        sample, pace = (now - self.last) / count, self.pace
         self.last = now
-        self.pace = sample if self.pace is None else self.pace + _SHARE * (sample - self.pace)
+        if pace is None:
+            self.pace = sample
+        else:
+            if count == 1:
+                sample = min(sample, max(_ALONE * pace, _WAKING))
+            self.pace = pace + _SHARE * (sample - pace)
         fitting = int(_AHEAD / self.pace) if self.pace > 0 else _MOST
         self.size = max(self.floor, min(fitting, 2 * self.size, _MOST))
 
