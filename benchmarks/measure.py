@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of the rounds, with the least and the greatest."""
+    """The median of the rounds, with the least and the greatest, or with what `middle` has instead."""
 
     median: float
     low: float
@@ -61,6 +61,15 @@ class Spread:
         """None for no values at all."""
         numbers = list(values)
         return Spread(statistics.median(numbers), min(numbers), max(numbers)) if numbers else None
+
+    @staticmethod
+    def middle(values: Iterable[float]) -> Spread | None:
+        """The median with the quartiles, of at least 3 values: so a few disturbed rounds of many do not show."""
+        numbers = list(values)
+        if len(numbers) < 3:
+            return Spread.of(numbers)
+        low, median, high = statistics.quantiles(numbers, n=4, method="inclusive")
+        return Spread(median, low, high)
 
 
 @dataclass(slots=True)
@@ -111,8 +120,12 @@ class Board:
 
     def ratio(self, of: str, over: str) -> Spread | None:
         """How many times as great the median of `of` is as that of `over`, round by round."""
+        return Spread.of(self.ratios(of, over))
+
+    def ratios(self, of: str, over: str) -> list[float]:
+        """The same for each round."""
         pairs = zip(self.rounds.get(of, ()), self.rounds.get(over, ()), strict=False)
-        return Spread.of(statistics.median(a) / statistics.median(b) for a, b in pairs)
+        return [statistics.median(a) / statistics.median(b) for a, b in pairs]
 
 
 def percentile(percent: int, values: Iterable[float]) -> float:

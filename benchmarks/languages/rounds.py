@@ -1,4 +1,4 @@
-"""Rounds of the languages: all workers take turns, so that their figures have ratios."""
+"""Rounds of the languages. In each part they take turns; for throughput each takes turns with Python's, by twos."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from benchmarks.measure import Board
 
 PARTS = ("languages",)
 
-_TIMES = {START: 1, ONE_AT_A_TIME: 1_000, MANY: 15_000, LARGE: 3}
-_FEWER = {START: 1, ONE_AT_A_TIME: 300, MANY: 5_000, LARGE: 2}
+_TIMES = {START: 1, ONE_AT_A_TIME: 1_000, LARGE: 3}
+_FEWER = {START: 1, ONE_AT_A_TIME: 300, LARGE: 2}
 _ROUNDS, _QUICK_ROUNDS = 5, 3
+_PAIRS, _QUICK_PAIRS = 20, 6
+_CALLS = 15_000
+_SLOW = {"r": 1_000}  # calls, of a language that would take seconds for as many as the others
 
 
 def language_key(language: str, what: str) -> str:
@@ -20,12 +23,27 @@ def language_key(language: str, what: str) -> str:
     return f"{subject_name(language)}, {what}"
 
 
+def beside(language: str) -> str:
+    """The key of the Python SDK's throughput in the rounds that it shares with this language's alone."""
+    return f"{language_key('python', MANY)}, beside {subject_name(language)}"
+
+
 def heats(quick: bool, languages: Iterable[str] = LANGUAGES) -> list[Heat]:
-    times, rounds = (_FEWER, _QUICK_ROUNDS) if quick else (_TIMES, _ROUNDS)
-    return [
+    times, rounds, pairs = (_FEWER, _QUICK_ROUNDS, _QUICK_PAIRS) if quick else (_TIMES, _ROUNDS, _PAIRS)
+    together = [
         Heat(f"languages, {what}", rounds, 1, [_job(language, what, count) for language in languages])
         for what, count in times.items()
     ]
+    return together + [_pair(language, pairs) for language in languages if language != "python"]
+
+
+def _pair(language: str, rounds: int) -> Heat:
+    # Nothing else is open meanwhile, and the two follow each other within a tenth of a second: what else the machine
+    # does is then mostly the same for both. Each round begins with the other one.
+    python = Job(beside(language), subject_name("python"), (MANY, _CALLS), (MANY, 2 * _CALLS))
+    return Heat(
+        f"{MANY}, {language} and python", rounds, 1, [python, _job(language, MANY, _SLOW.get(language, _CALLS))]
+    )
 
 
 def _job(language: str, what: str, count: int) -> Job:

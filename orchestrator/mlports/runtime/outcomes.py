@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 from mlports_protocol import InvalidMessage
@@ -10,21 +9,19 @@ from mlports_protocol.messages import parse_error
 
 Pair = list[Any]  # [error, result]; the error is None or an error map
 
-_error_of, _result_of = itemgetter(0), itemgetter(1)
-
 
 def plain_results(result: Any, count: int) -> list[Any] | None:
     """The results in the answer to a batch, when it has `count` and no error among them; else None.
 
     That is the usual answer, and there is no step in Python for each pair of it.
     """
-    if type(result) is not list or len(result) != count:
+    if type(result) is not list or len(result) != count or set(map(type, result)) != {list}:
         return None
-    if set(map(type, result)) != {list} or set(map(len, result)) != {2}:
+    try:
+        errors, results = zip(*result, strict=True)
+        return list(results) if errors.count(None) == count else None
+    except ValueError:  # one is no pair, or has an array for its error
         return None
-    if list(map(_error_of, result)).count(None) != count:
-        return None
-    return list(map(_result_of, result))
 
 
 def outcomes(result: Any, count: int) -> list[Pair]:

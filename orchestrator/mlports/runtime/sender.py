@@ -201,7 +201,9 @@ class Sender:
         waiting = line.calls
         calls = self._take(line, most, lane.idle)
         first = calls[0]
-        latest = max(call.deadline for call in calls) if len(calls) > 1 else first.deadline
+        latest = first.deadline
+        if latest != _NEVER and len(calls) > 1:
+            latest = max(call.deadline for call in calls)
         if line.rule is not None:
             line.oldest = waiting[0].since if waiting else _NEVER
         if self._calls.deadlines.next <= now:
