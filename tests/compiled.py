@@ -72,6 +72,14 @@ class CompiledWorkers:
         report = check(["build/conformance"], cwd=folder, level="full")
         assert report.passed, str(report)
 
+    @pytest.mark.soak
+    def test_the_sanitizers_find_nothing(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SANITIZE", "1")
+        own_tests(folder)
+        report = check(["build/sanitized/conformance"], cwd=folder, level="full", timeout=30, start_timeout=60)
+        assert report.passed, str(report)
+        check_vectors(folder / "build" / "sanitized" / "vectors")
+
     def test_its_own_tests_pass(self, folder: Path) -> None:
         own_tests(folder)
 

@@ -45,15 +45,19 @@ func take() (c channel) {
 	if fd34 {
 		syscall.CloseOnExec(3)
 		syscall.CloseOnExec(4)
-		return channel{os.NewFile(3, "frames in"), os.NewFile(4, "frames out"), nil}
+		return channel{polled(3, "frames in"), os.NewFile(4, "frames out"), nil}
 	}
-	if c.in, c.err = moved(0, "frames in"); c.err != nil {
-		return c
+	in, err := moved(0)
+	if err != nil {
+		return channel{err: err}
 	}
+	c.in = polled(in, "frames in")
 	// Not for order's sake alone: a broken pipe on descriptor 1 ends a Go program whatever it does about SIGPIPE.
-	if c.out, c.err = moved(1, "frames out"); c.err != nil {
-		return c
+	out, err := moved(1)
+	if err != nil {
+		return channel{err: err}
 	}
+	c.out = os.NewFile(uintptr(out), "frames out")
 	null, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
 	if err != nil {
 		return channel{err: err}
@@ -66,15 +70,22 @@ func take() (c channel) {
 }
 
 // moved is a copy of a descriptor that programs which this one starts do not inherit.
-func moved(descriptor int, name string) (*os.File, error) {
+func moved(descriptor int) (int, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	copied, err := syscall.Dup(descriptor)
 	if err != nil {
-		return nil, os.NewSyscallError("dup", err)
+		return 0, os.NewSyscallError("dup", err)
 	}
 	syscall.CloseOnExec(copied)
-	return os.NewFile(uintptr(copied), name), nil
+	return copied, nil
+}
+
+// polled is a file whose reader waits with the other goroutines. In a read that blocks it would hold a thread, and
+// each return from that costs the runtime more than a quick call does. Where it cannot be had, a read blocks.
+func polled(descriptor int, name string) *os.File {
+	_ = syscall.SetNonblock(descriptor, true)
+	return os.NewFile(uintptr(descriptor), name)
 }
 
 // tellStacks writes all goroutines' stacks to standard error whenever the orchestrator asks for them.
