@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ class Command(TyperCommand):
     """A command whose errors are told, and become its exit status."""
 
     def invoke(self, ctx: Any) -> Any:
+        gc.freeze()  # what was needed to read the arguments stays
+        gc.enable()
         as_json = bool(ctx.params.get("json"))
         try:
             return super().invoke(ctx)
