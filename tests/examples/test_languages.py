@@ -55,11 +55,12 @@ def check_findings(ran: subprocess.CompletedProcess[str], languages: list[str]) 
     assert share("the majority of their votes", ran.stdout) > share("the median of them", ran.stdout)
 
 
+@pytest.mark.timeout(120)
 def test_a_killed_worker_costs_no_record_and_together_they_know_more(tmp_path: Path) -> None:
     languages = [language for language in QUICK if is_ready(language)]
     if len(languages) < 3:
         pytest.skip(f"a majority wants three voters, and there are {', '.join(languages)}: make workers")
-    check_findings(example(tmp_path, "--only", ",".join(languages), "--kill", languages[0]), languages)
+    check_findings(example(tmp_path, "--only", ",".join(languages), "--kill", languages[0], timeout=110), languages)
 
 
 @pytest.mark.soak
