@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,18 +12,22 @@ from tests.extras import need
 need("numpy", "sklearn", how="pip install 'mlports[models]'")
 
 from examples.python_integration.__main__ import differences, tell  # noqa: E402
-from examples.python_integration.hosts import by_erlang, by_mlports, erlang_is_missing  # noqa: E402
+from examples.python_integration.hosts import Answer, by_erlang, by_mlports, erlang_is_missing  # noqa: E402
 from examples.python_integration.wine import train  # noqa: E402
 
+Wines = tuple[Path, list[list[float]], Any]
+ODD: list[list[float]] = [[1.0, 2.0], []]
 
-async def test_all_ways_give_the_same_answers(tmp_path: Path) -> None:
-    rows, likely = train(tmp_path / "model.json")
-    asked = [*rows, [1.0, 2.0], []]
-    ways = await by_mlports(asked, tmp_path / "model.json")
-    assert list(ways) == ["bare, mlports", "sdk, mlports"]
-    if not erlang_is_missing():
-        ways |= by_erlang(asked, tmp_path / "model.json")
-        assert len(ways) == 5
+
+@pytest.fixture(scope="module")
+def wines(tmp_path_factory: pytest.TempPathFactory) -> Wines:
+    """The model's file, the rows, and what scikit-learn says of them."""
+    path = tmp_path_factory.mktemp("wines") / "model.json"
+    return path, *train(path)
+
+
+def check(ways: dict[str, list[Answer]], wines: Wines) -> None:
+    _, rows, likely = wines
     for answers in ways.values():
         assert [error for error, _ in answers[-2:]] == [
             ["unknown", "ValueError: a row has 13 numbers, and this one 2"],
@@ -30,6 +35,20 @@ async def test_all_ways_give_the_same_answers(tmp_path: Path) -> None:
         ]
         assert [answer["label"] for _, answer in answers[:-2]] == likely.argmax(axis=1).tolist()
     assert differences(ways, rows, likely.tolist()) == []
+
+
+async def test_with_the_sdk_and_without_it_the_answers_are_scikit_learn_s(wines: Wines) -> None:
+    ways = await by_mlports([*wines[1], *ODD], wines[0])
+    assert list(ways) == ["bare, mlports", "sdk, mlports"]
+    check(ways, wines)
+
+
+@pytest.mark.skipif(bool(erlang_is_missing()), reason=erlang_is_missing())
+@pytest.mark.timeout(120)  # a compiler, a virtual machine, and three workers
+def test_a_real_erlang_node_gets_the_same(wines: Wines) -> None:
+    ways = by_erlang([*wines[1], *ODD], wines[0])
+    assert set(ways) == {"bare, open_port", "sdk, open_port", "sdk, mlports_port"}
+    check(ways, wines)
 
 
 def test_a_difference_is_found() -> None:

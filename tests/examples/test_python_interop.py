@@ -23,10 +23,9 @@ from examples.python_interop.dataset import write_dataset  # noqa: E402
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing may be written beside scikit-learn, each program would compile all of it."""
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    for name, value in environment().items():
-        if name.startswith("PYTHON"):
-            monkeypatch.setenv(name, value)
+    if sys.dont_write_bytecode:
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", environment()["PYTHONPYCACHEPREFIX"])
 
 
 @pytest.fixture
@@ -54,6 +53,7 @@ def test_a_program_that_hangs_takes_all_it_started_with_it() -> None:
     assert left == []
 
 
+@pytest.mark.timeout(120)  # scikit-learn is loaded twice, and may have to be compiled first
 def test_the_worker_and_the_program_agree_and_the_worker_starts_once(data: Path) -> None:
     costs = compare(data, 1)
     assert len(costs.results) == 12
