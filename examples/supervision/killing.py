@@ -22,10 +22,11 @@ _LOOK = 0.005
 
 @dataclass
 class Story:
-    """What happened. `log` has the seconds since the start, and what; `deaths` the seconds of each death.
+    """What happened. `log` has the seconds since the start, and what. `deaths` has the seconds of each death, from a
+    whole one on, as supervisors count in whole seconds.
 
     `lives` is how often the worker was started, `answers` what it said between the kills; `gave_up` why the supervisor
-    ended, "" if it did not; `refused` what a caller hears after that. `otp` is what OTP's supervisor did at each kill.
+    ended, "" if it did not; `refused` what a caller hears after that.
     """
 
     log: list[tuple[float, str]] = field(default_factory=list)
@@ -34,7 +35,6 @@ class Story:
     answers: list[float] = field(default_factory=list)
     gave_up: str = ""
     refused: str = ""
-    otp: list[str] = field(default_factory=list)
 
 
 async def torment(config: Config, gently: int, otp: Otp | None = None, tell: Callable[[str], None] = print) -> Story:
@@ -46,7 +46,7 @@ async def torment(config: Config, gently: int, otp: Otp | None = None, tell: Cal
     story, began, happened = Story(), time.monotonic(), asyncio.Event()
 
     def note(event: dict[str, Any]) -> None:
-        _note(event, story, time.monotonic() - began, tell)
+        _note(event, story, time.monotonic(), began, tell)
         happened.set()
 
     orch = Orchestrator(config=config)
@@ -62,7 +62,7 @@ async def torment(config: Config, gently: int, otp: Otp | None = None, tell: Cal
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
             if otp is not None:
-                story.otp.append(await otp.kill())
+                await otp.kill()
             while len(story.deaths) < len(killed):
                 happened.clear()
                 await happened.wait()
@@ -85,10 +85,10 @@ async def _process(orch: Orchestrator, killed: set[int], story: Story) -> int | 
     return None
 
 
-def _note(event: dict[str, Any], story: Story, at: float, tell: Callable[[str], None]) -> None:
+def _note(event: dict[str, Any], story: Story, now: float, began: float, tell: Callable[[str], None]) -> None:
     name, text = event["event"], event.get("text") or ""
     if name == "died" and event["verdict"]["cause"] != "stopped":
-        story.deaths.append(at)
+        story.deaths.append(now - int(began))
         text = f"death {len(story.deaths)}: {text.splitlines()[0]}"
     elif name == "restarting":
         story.lives += 1
@@ -98,5 +98,5 @@ def _note(event: dict[str, Any], story: Story, at: float, tell: Callable[[str], 
         text = f"the supervisor gives up: {text}"
     else:
         return
-    story.log.append((at, text))
-    tell(f"  {at:6.3f} s  {text}")
+    story.log.append((now - began, text))
+    tell(f"  {now - began:6.3f} s  {text}")

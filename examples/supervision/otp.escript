@@ -2,8 +2,9 @@
 %% -*- erlang -*-
 %%! -noshell -kernel logger_level none
 %%
-%% OTP's supervisor with the same child specification. Each line on standard input is a kill of its child; answered by
-%% `life N`, the number of the child's new life, or by `ended REASON` when the supervisor has given up.
+%% OTP's supervisor with the same child specification. Says `ready` when it has its child. Each line on standard input is
+%% then a kill of the child, answered by `SECONDS life N`, the number of the child's new life, or by `SECONDS ended REASON`
+%% when the supervisor has given up. The seconds are whole ones, of the clock that the supervisor counts restarts by.
 -module(otp).
 -mode(compile).
 -behaviour(supervisor).
@@ -18,16 +19,18 @@ start_model() -> {ok, spawn_link(fun() -> receive stop -> ok end end)}.
 main(_) ->
     process_flag(trap_exit, true),
     {ok, Supervisor} = supervisor:start_link(?MODULE, []),
+    io:format("ready~n"),
     kills(Supervisor, child(Supervisor), 1).
 
 kills(Supervisor, Child, Life) ->
     case io:get_line("") of
         eof -> ok;
         _ ->
+            Seconds = erlang:monotonic_time(1),
             exit(Child, kill),
             case next_child(Supervisor, Child) of
-                {ended, Reason} -> io:format("ended ~p~n", [Reason]);
-                Next -> io:format("life ~b~n", [Life + 1]), kills(Supervisor, Next, Life + 1)
+                {ended, Reason} -> io:format("~b ended ~p~n", [Seconds, Reason]);
+                Next -> io:format("~b life ~b~n", [Seconds, Life + 1]), kills(Supervisor, Next, Life + 1)
             end
     end.
 
