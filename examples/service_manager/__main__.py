@@ -42,7 +42,11 @@ def say(found: Found, known: Data) -> None:
     print(f"market knows {found.position:,} bars, of {found.market.sent:,} that were sent")
     newer, older = found.accuracy("digits", known), found.accuracy(BAYES, known)
     print(f"right by `digits`, which is digits-svc: {newer:.1%}", end="")
-    print(" (no digits-bayes: there is no Ruby)" if older is None else f"; by the version before it: {older:.1%}")
+    print(
+        " (no digits-bayes: it needs Ruby, and a clone of the project)"
+        if older is None
+        else f"; by the version before it: {older:.1%}"
+    )
     for refusal in found.refusals:
         print(refusal)
 

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from examples.equipment_monitor.shuttle import shuttle
-from examples.market_analyzer.bars import stocks
 from mlports import Config, load_config
+
+from ..equipment_monitor.shuttle import shuttle
+from ..market_analyzer.bars import stocks
 
 CONFIG = Path(__file__).with_name("mlports.toml")
 SVC, BAYES = "digits-svc", "digits-bayes"
 
+_BAYES_PROGRAM = Path(__file__).resolve().parents[2] / "workers" / "ruby" / "examples" / "bayes.rb"
 _LEARNED = 1200
 
 
@@ -52,10 +54,13 @@ def digits() -> tuple[Any, Any]:
 
 
 def configure(known: Data, folder: Path) -> Config:
-    """mlports.toml with what the services keep in `folder`; without the one in Ruby where there is no Ruby."""
+    """mlports.toml, with what the services keep in `folder`.
+
+    The one in Ruby is left out where there is no Ruby, or its program is missing.
+    """
     config = load_config(CONFIG)
     services = dict(config.service)
-    if shutil.which("ruby") is None:
+    if shutil.which("ruby") is None or not _BAYES_PROGRAM.is_file():  # a wheel does not have it
         del services[BAYES]
     rows = folder / "digits.csv"
     np.savetxt(rows, np.column_stack([known.images, known.labels]), fmt="%d", delimiter=",")
