@@ -1,0 +1,37 @@
+"""69,659 purchases at the music shop CDNOW, 1997 to mid-1998, from the package Lifetimes, which is not imported."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+BEGIN = date(1997, 1, 1)
+
+
+class Purchase(NamedTuple):
+    """day: since 1997-01-01, the first of them 0."""
+
+    customer: int
+    day: int
+    discs: int
+    dollars: float
+
+
+def purchases() -> list[Purchase]:
+    """All of them in the order of their days; of a day, in that of the file.
+
+    Raises `SystemExit`, saying what to install, where the package is missing.
+    """
+    spec = find_spec("lifetimes")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("the purchases are in the package Lifetimes: pip install 'mlports[examples]'")
+    lines = Path(spec.submodule_search_locations[0], "datasets", "CDNOW_master.txt").read_text().splitlines()[1:]
+    return sorted(map(purchase, lines), key=lambda one: one.day)
+
+
+def purchase(line: str) -> Purchase:
+    """One line: customer, day as 19970131, discs, dollars."""
+    customer, day, discs, dollars = line.split()
+    return Purchase(int(customer), (datetime.strptime(day, "%Y%m%d").date() - BEGIN).days, int(discs), float(dollars))
