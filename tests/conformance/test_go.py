@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,24 @@ async def test_printed_text_is_no_harm(folder: Path, transport: Literal["stdio",
     async with Orchestrator(services={"conformance": service}) as orch:
         calls = [orch.call("conformance.print", "\0\0\0\1 a line"), orch.call("conformance.echo", 2**64 - 1)]
         assert await asyncio.gather(*calls) == [None, 2**64 - 1]
+
+
+def test_one_socket_may_be_both_streams(folder: Path) -> None:
+    """Its input is made non-blocking, and the output with it: an answer longer than the socket's buffer comes whole."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    with (
+        ours,
+        subprocess.Popen([folder / "build" / "conformance"], stdin=theirs.fileno(), stdout=theirs.fileno()) as worker,
+    ):
+        theirs.close()
+        ours.sendall(hello(1, 1) + frames([0, 1, "echo", [bytes(4 << 20)]]))
+        ours.shutdown(socket.SHUT_WR)
+        with ours.makefile("rb") as answers:
+            told = [msgpack.unpackb(answers.read(int.from_bytes(answers.read(4), "big"))) for _ in range(2)]
+    assert told[0][3]["language"] == "go"
+    assert told[1] == [1, 1, None, bytes(4 << 20)]
+    assert worker.returncode == 0
 
 
 def test_an_end_of_input_inside_a_frame_is_told(folder: Path) -> None:
