@@ -43,6 +43,8 @@ class Tensor(NamedTuple):
 
     def array(self, value: Any) -> Array:
         """A caller's value as an array of this dtype, of whatever shape. Raises `Failure` for one that loses by it."""
+        if isinstance(value, np.ndarray) and value.dtype.name == self.dtype:
+            return value
         if isinstance(value, np.generic | int | float | str):
             value = np.asarray(value)
         array = rows.as_array(value, f"input {self.name!r}")
