@@ -37,6 +37,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "pickle": {"model": "pickle.pt"},
     "old pickle": {"model": "old.pt"},
     "cut": {"model": "cut.pt"},
+    "bent": {"model": "bent.pt"},
     "empty": {"model": "empty.pt"},
     "text": {"model": "text.pt"},
     "missing": {"model": "nets.pt"},
@@ -68,15 +69,18 @@ def make(folder: Path) -> None:
     torch.jit.script(nets.Two()).save(str(folder / "two.pt"))
     torch.save(net.state_dict(), folder / "pickle.pt")
     torch.save(net.state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
-    (folder / "cut.pt").write_bytes((folder / "net.pt").read_bytes()[:1000])
+    whole = bytearray((folder / "net.pt").read_bytes())
+    (folder / "cut.pt").write_bytes(whole[:1000])
+    whole[whole.index(b"PK\x01\x02") + 6] = 120  # the version of zip that it wants, which no library has
+    (folder / "bent.pt").write_bytes(whole)
     (folder / "empty.pt").write_bytes(b"")
     (folder / "text.pt").write_text("hello, world")
     if importlib.util.find_spec("safetensors"):
         from safetensors.torch import save_file
 
         save_file(net.state_dict(), folder / "net.safetensors")
-        whole = (folder / "net.safetensors").read_bytes()
-        (folder / "damaged.safetensors").write_bytes(whole[:-8])
+        weights = (folder / "net.safetensors").read_bytes()
+        (folder / "damaged.safetensors").write_bytes(weights[:-8])
 
 
 def failures(folder: Path) -> dict[str, list[str]]:

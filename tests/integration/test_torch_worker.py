@@ -104,6 +104,7 @@ async def test_it_gives_what_torch_gives(made: tuple[str, Path, Any]) -> None:
         ("pickle", "permission_denied", ["is a pickle", "safetensors.torch.save_file"]),
         ("old pickle", "permission_denied", ["is a pickle"]),
         ("cut", "invalid_argument", ["neither TorchScript nor safetensors"]),
+        ("bent", "invalid_argument", ["neither TorchScript nor safetensors"]),
         ("empty", "invalid_argument", ["is empty"]),
         ("text", "invalid_argument", ["neither TorchScript nor safetensors"]),
         ("missing", "not_found", ["there is no file", "net.pt"]),

@@ -126,12 +126,11 @@ def _kind(path: Path) -> str:
     """What a file holds, by its content: "torchscript" or "safetensors". Raises `Failure` for pickles and others."""
     with path.open("rb") as file:
         head = file.read(9)
-    if zipfile.is_zipfile(path):
-        names = _names_in(path)
-        if "constants.pkl" in names and any(name.startswith("code/") for name in names):
-            return "torchscript"
-        if "data.pkl" in names:
-            raise _pickled(path)
+    names = _names_in(path)
+    if "constants.pkl" in names and any(name.startswith("code/") for name in names):
+        return "torchscript"
+    if "data.pkl" in names:
+        raise _pickled(path)
     if head[:1] == b"\x80":
         raise _pickled(path)
     if len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
@@ -141,10 +140,11 @@ def _kind(path: Path) -> str:
 
 
 def _names_in(path: Path) -> list[str]:
+    """The files in an archive, without the folder that they are in; none if it is no archive, or a damaged one."""
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.partition("/")[2] for name in archive.namelist()]
-    except (zipfile.BadZipFile, ValueError, OverflowError):
+    except Exception:  # what zipfile raises for a damaged one has no class in common
         return []
 
 
