@@ -36,7 +36,8 @@ def _data(load: Any) -> Any:
 class Recommending:
     """`run(events, timed)`: so many ratings are learned, then so many further ones, one call at a time.
 
-    Gives "ms", of each of those the milliseconds of the update with its recommendations.
+    Gives "ms", of each of those the milliseconds of the update with its recommendations, and "idle", those of a call
+    that does nothing, in turns with them.
     """
 
     name: ClassVar[str] = "system-recommending"
@@ -52,7 +53,7 @@ class Recommending:
     def run(self, *request: Any) -> Figures:
         events, timed = request
         found = asyncio.run(self._example.replay(self._events[:events], timed=timed))
-        return {"ms": [seconds * 1000 for seconds in found.delays]}
+        return {name: [1000 * s for s in seconds] for name, seconds in (("ms", found.delays), ("idle", found.idle))}
 
 
 class Monitoring:

@@ -35,6 +35,8 @@ class Found(NamedTuple):
     seconds: float
     delays: list[float]
     """Seconds of an update with its recommendations, one call at a time: the last 2,000 events."""
+    idle: list[float]
+    """Seconds of a call that does nothing, in turns with them: what the machine alone makes late."""
 
 
 async def replay(events: list[Rating], replicas: int = 1, timed: int = 2000) -> Found:
@@ -59,17 +61,23 @@ async def replay(events: list[Rating], replicas: int = 1, timed: int = 2000) -> 
                 await asyncio.gather(*answers)
                 hits += sum([film in {each for each, _ in await call} for film, call in asked])
             seconds = time.perf_counter() - began
-            return Found(len(last), hits, popular_hits, seconds, await delays(orch, events, timed))
+            return Found(len(last), hits, popular_hits, seconds, *await delays(orch, events, timed))
 
 
-async def delays(orch: Orchestrator, events: list[Rating], count: int) -> list[float]:
-    """Seconds that each of so many new events takes: a known user rates a film that nobody has rated before."""
-    found = []
+async def delays(orch: Orchestrator, events: list[Rating], count: int) -> tuple[list[float], list[float]]:
+    """Seconds that each of so many new events takes: a known user rates a film that nobody has rated before.
+
+    And those of a call that does nothing, after each.
+    """
+    found, idle = [], []
     for number, event in enumerate(events[-count:]):
         began = time.perf_counter()
         await orch.call("recommend.event", event.user, f"new {number % 100}", TOP)
-        found.append(time.perf_counter() - began)
-    return found
+        between = time.perf_counter()
+        await orch.call("recommend.info", key=event.user)
+        found.append(between - began)
+        idle.append(time.perf_counter() - between)
+    return found, idle
 
 
 def main() -> None:
@@ -81,8 +89,9 @@ def main() -> None:
     rate, popular = found.hits / found.users, found.popular_hits / found.users
     print(f"{len(events):,} events of {found.users:,} users in {found.seconds:.1f} s")
     print(f"hit rate@{TOP}: {rate:.4f}; by popularity {popular:.4f}: {rate / popular:.2f} times as often")
-    middle, most = np.quantile(found.delays, (0.5, 0.99)) * 1000
-    print(f"an update with recommendations: {middle:.2f} ms, 99 of 100 within {most:.2f} ms")
+    for what, seconds in (("an update with recommendations", found.delays), ("a call that does nothing", found.idle)):
+        middle, most = np.quantile(seconds, (0.5, 0.99)) * 1000
+        print(f"{what}: {middle:.2f} ms, 99 of 100 within {most:.2f} ms")
     if rate <= popular:
         sys.exit("it does not hold: the most popular films are guessed as well")
 

@@ -13,7 +13,7 @@ it optional:
 - `recent`: recommendations are made from the user's last so many items (default: 10).
 - `decay`: what each of them counts, of what the one after it counts (default: 0.8).
 - `items`: the most items that there may be; they take up to 4 · items² bytes (default: 5,000).
-- `snapshot`: see docs/snapshots.md. What is kept is the users' histories; the rest is counted anew from them.
+- `snapshot`: see docs/snapshots.md. What is kept is the events; the rest is counted anew from them.
 """
 
 from __future__ import annotations
