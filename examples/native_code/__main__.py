@@ -13,8 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mlports import MlportsError
-
 from .building import NoCompiler, compiled
 from .risking import Fate, crashed
 
@@ -27,12 +25,8 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             wrong = tell(compiled(Path(folder)), max(options.rounds, 1))
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed for {sys.executable}: pip install 'mlports[models]'")
-    except (MlportsError, NoCompiler) as error:
+    except NoCompiler as error:
         sys.exit(f"it did not work: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     if wrong:
         sys.exit(f"this should not be so: {'; '.join(wrong)}")
 

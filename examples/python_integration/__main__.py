@@ -12,8 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mlports import MlportsError
-
 from .hosts import Answer, by_erlang, by_mlports, erlang_is_missing
 from .wine import train
 
@@ -28,12 +26,8 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             wrong = tell(Path(folder) / "model.json")
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed for {sys.executable}: pip install 'mlports[models]'")
-    except (MlportsError, RuntimeError, subprocess.TimeoutExpired) as error:
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
         sys.exit(f"it did not work: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     if wrong:
         sys.exit(f"this should not be so: {'; '.join(wrong)}")
 

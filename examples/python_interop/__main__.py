@@ -11,8 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mlports import MlportsError
-
 from .calling import LANGUAGES, failure, in_each_language, time_out, train
 from .costs import compare
 from .dataset import write_dataset
@@ -24,15 +22,8 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds that the program that hangs is given")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="not used: there is no picture")
     options = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            wrong = tell(Path(folder), max(options.rounds, 1), options.timeout)
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed for {sys.executable}: pip install 'mlports[models]'")
-    except MlportsError as error:
-        sys.exit(f"it did not work: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = tell(Path(folder), max(options.rounds, 1), options.timeout)
     if wrong:
         sys.exit(f"this should not be so: {'; '.join(wrong)}")
 
