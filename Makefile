@@ -11,6 +11,8 @@ ARGS ?=
 PYTHON ?=
 BIN := .venv/bin
 SOAK_TIMEOUT ?= 3600
+# Where it is set, each of some thousand processes that the tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 LANGUAGES := $(patsubst workers/%/Makefile,%,$(wildcard workers/*/Makefile))
 # Most tests wait for processes most of the time, so there are more of them at once than processors; files stay whole.
 PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
@@ -46,7 +48,7 @@ endef
 # The shell words that install what follows them into .venv.
 # A .venv that uv made has no pip of its own, so one is put there when uv has gone since.
 install = install() { \
-		if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python "$$@"; \
+		if command -v uv >/dev/null 2>&1; then uv pip install --quiet --compile-bytecode --python $(BIN)/python "$$@"; \
 		else \
 			$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null || return 1; \
 			$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$@"; \
