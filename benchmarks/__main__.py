@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.contenders import CONTENDERS
 from benchmarks.dataplane import rounds as dataplane
 from benchmarks.driver import ROOT
+from benchmarks.flow.rounds import FLOW, measure_flow
 from benchmarks.languages import rounds as languages
 from benchmarks.measure import Board, measure, plan
 from benchmarks.recovery import rounds as recovery
@@ -39,21 +40,21 @@ README = ROOT / "README.md"
 LANGUAGE_TABLE = ROOT / "docs" / "languages.md"
 STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY = "startup", "streaming", "scaling", "dataplane", "recovery"
 _PARTS = (*dataplane.PARTS, *recovery.PARTS, *languages.PARTS, *systems.PARTS)
-OTHERS = (STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY, *_PARTS)
+OTHERS = (STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY, *_PARTS, FLOW)
 """What `--only` takes besides contenders: the data plane and recovery are all their parts."""
 
 FULL_ROUNDS, FULL_BUDGET = 5, 110.0
 QUICK_ROUNDS, QUICK_BUDGET = 3, 14.0
-QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE, *languages.PARTS, *systems.PARTS)
+QUICK_LEAVES_OUT = ("loky", "ray", "dask", DATAPLANE, *languages.PARTS, *systems.PARTS, FLOW)
 BUSY = 0.5
 """The load average above which other work on this machine is worth a warning."""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*CONTENDERS, STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY, *languages.PARTS, *systems.PARTS]
+    names = [*CONTENDERS, STARTUP, STREAMING, SCALING, DATAPLANE, RECOVERY, *languages.PARTS, *systems.PARTS, FLOW]
     known = [*CONTENDERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    quick = "under 60 s, without loky, Ray, Dask, the data plane, the languages and the systems; writes no file"
+    quick = "under 60 s, without loky, Ray, Dask, the data plane, the languages, the systems and flows; writes no file"
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--only", metavar="NAME[,NAME]", help=f"only these; writes no file. {', '.join(known)}")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there")
@@ -103,6 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
         languages.measure_languages(board, _parts("languages", languages.PARTS, options.names), options.quick)
         systems.measure_systems(board, _parts("systems", systems.PARTS, options.names), options.quick)
         recovery.measure_recovery(board, _parts(RECOVERY, recovery.PARTS, options.names), options.quick)
+        if FLOW in options.names:
+            measure_flow(board, options.quick)
     except KeyboardInterrupt:
         print("interrupted: every contender has been closed, nothing was written", file=sys.stderr)
         return 130

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.contender import BULK, ONE, ONE_CORE, PLACEMENTS, TWO_CORES, Sample, is_single
 from benchmarks.dataplane.tables import dataplane_tables
+from benchmarks.flow.tables import flow_tables
 from benchmarks.formats import number, spread, time_of
 from benchmarks.languages.tables import language_tables
 from benchmarks.measure import REFERENCE, STAGES, Board, Entry, Spread
@@ -160,6 +161,7 @@ def terminal_tables(board: Board) -> str:
         *dataplane_tables(board),
         *recovery_tables(board),
         *systems_tables(board),
+        *flow_tables(board),
         *language_tables(board),
     ):
         parts.append(f"{table.head[0]}\n{_aligned(['', *table.head[1:]], table.rows)}")
@@ -211,7 +213,8 @@ def readme_table(board: Board, machine: Mapping[str, Any]) -> str:
     ]
     columns = [Column(payload, payload, "256") for payload in ("64 B", "64 KiB")]
     lines += _ratio_table(board, "256 calls in flight", columns, many)
-    for table in (*dataplane_tables(board), *recovery_tables(board), *systems_tables(board)):
+    tables = (*dataplane_tables(board), *recovery_tables(board), *systems_tables(board), *flow_tables(board))
+    for table in tables:
         lines += [table.note, "", *_markdown(table.head, table.rows), ""]
     rows = [[t.name, t.wanted, spread(t.measured, t.unit), t.verdict] for t in targets(board)]
     return "\n".join([*lines, *_markdown(["Target", "", "Measured", ""], rows)])

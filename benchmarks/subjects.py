@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks import dataplane, languages, recovery, systems
+from benchmarks import dataplane, flow, languages, recovery, systems
 from benchmarks.recovery.subject import Subject
 
 SUBJECTS: Mapping[str, type[Subject]] = {
@@ -12,4 +12,5 @@ SUBJECTS: Mapping[str, type[Subject]] = {
     **dataplane.SUBJECTS,
     **languages.SUBJECTS,
     **systems.SUBJECTS,
+    **flow.SUBJECTS,
 }

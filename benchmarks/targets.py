@@ -18,6 +18,7 @@ from benchmarks.dataplane.rounds import (
     flat_key,
     start_key,
 )
+from benchmarks.flow.rounds import IN_PROCESS, LARGE_FILE, step_key
 from benchmarks.languages.tables import over_python
 from benchmarks.languages.worker import LANGUAGES
 from benchmarks.measure import Board, Entry, Spread
@@ -114,6 +115,7 @@ def targets(board: Board) -> list[Target]:
         *_recovery(board),
         *_systems(board),
         *_languages(board),
+        *_flow(board),
     ]
 
 
@@ -192,4 +194,14 @@ def _recovery(board: Board) -> list[Target]:
         Target("start of 1,000 C workers: time over a posix_spawn loop's", True, 1.5, "x", start),
         Target("CPU of a crash among 1,000 workers over that among 10", True, 1.2, "x", crash),
         *[Target(f"{name}, the state machine", False, 200_000, " events/s", events(name)) for name in STRATEGIES],
+    ]
+
+
+def _flow(board: Board) -> list[Target]:
+    item, heavy = board.spread(f"{IN_PROCESS}: us"), board.spread(f"{step_key('heavy')}: over")
+    file = board.spread(f"{LARGE_FILE}: over")
+    return [
+        Target("a flow's map, filter and batches in process, an item", True, 1.5, " µs", item),
+        Target("a flow's heavy step in two workers: speed over a loop's", False, 0.9, "x", heavy),
+        Target("a large CSV file by a flow in 256 MiB: speed over pandas in chunks", False, 0.7, "x", file),
     ]

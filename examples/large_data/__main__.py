@@ -23,6 +23,8 @@ LIMIT = 256  # MiB
 CHUNK_ROWS = 100_000  # of pandas
 CSV_MIB = 32  # of the file are enough to see how fast the loop is
 ROOT = Path(__file__).resolve().parents[2]
+NO_MEMORY = ("MemoryError", "Out of memory", "bad_alloc", "failed to map segment")
+"""How Python, Arrow, C++ and the loader of libraries say that there is none."""
 NEEDED = ("numpy", "pyarrow")
 
 
@@ -48,6 +50,8 @@ def run(way: str, path: Path, limit: int | None = None) -> Way:
     environment = {**os.environ, **(quiet if way == "flow" else {})}
     # In a session of its own, Ctrl-C is for this process alone, which then ends it.
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, start_new_session=True)
+    if limit and any(word in done.stderr for word in NO_MEMORY):
+        raise SystemExit(f"{way} needs more than the {limit} MiB that it was given: say --limit")
     if done.returncode != 0:
         raise SystemExit(f"{way}: {(done.stderr.strip().splitlines() or ['it was killed'])[-1]}")
     told: dict[str, Any] = json.loads(done.stdout)
