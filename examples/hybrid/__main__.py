@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from examples.equipment_monitor.judging import roc_auc
-
+from ..equipment_monitor.judging import roc_auc
+from ..pictures import picture
+from .drawing import draw
 from .stream import rows
 
 if TYPE_CHECKING:
@@ -104,15 +105,7 @@ def main() -> None:
     if wrong := troubles(found):
         sys.exit("this did not hold: " + "; ".join(wrong))
     print(story(found))
-    if find_spec("matplotlib") is None:
-        print("no picture: matplotlib is not installed (pip install 'mlports[examples]')")
-        return
-    from .drawing import draw
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "hybrid.png"
-    draw(found, path)
-    print(f"the picture: {path}")
+    picture(options.out / "hybrid.png", lambda figure: draw(figure, found), size=(10, 7))
 
 
 if __name__ == "__main__":

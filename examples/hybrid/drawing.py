@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from .trial import Found
+if TYPE_CHECKING:
+    from .trial import Found
 
 
-def draw(found: Found, path: Path) -> None:
-    """Writes a PNG."""
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(figure: Any, found: Found) -> None:
+    """The stream above, the burst below."""
     live, burst = figure.subplots(2, 1)
     began = min(answer.due for answer in found.answers)
     live.scatter(
@@ -48,4 +44,3 @@ def draw(found: Found, path: Path) -> None:
     for axes in (live, burst):
         axes.set_ylabel("took, ms")
         axes.legend(loc="upper right")
-    figure.savefig(path, dpi=100)

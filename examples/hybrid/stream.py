@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlports.flow import Flow, Window
+
+from ..packaged_data import packaged
 
 LABEL = "is_phishing"
 WINDOW = 25
@@ -29,10 +29,7 @@ def rows() -> list[dict[str, str]]:
 
     Raises `SystemExit`, saying what to install, where the package is missing.
     """
-    spec = find_spec("river")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the sites are in the package river: pip install 'mlports[examples]'")
-    with gzip.open(Path(spec.submodule_search_locations[0], "datasets", "phishing.csv.gz"), "rt") as file:
+    with gzip.open(packaged("river", "datasets", "phishing.csv.gz", what="web sites, phishing or not"), "rt") as file:
         return list(csv.DictReader(file))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..pictures import picture
+from .drawing import draw
 from .killing import Settlement, settle
 from .processes import measure_processes
 from .ways import MIB, WAYS, measure_apart
@@ -89,14 +90,8 @@ def run(count: int, processes: int, out: Path) -> None:
         say_processes(asyncio.run(measure_processes(processes)), count)
     found = asyncio.run(settle(count))
     say_settlement(found)
-    if find_spec("matplotlib") is None:
-        print("no picture: matplotlib is not installed (pip install 'mlports[examples]')")
-    else:
-        from .drawing import draw
-
-        out.mkdir(parents=True, exist_ok=True)
-        draw({TITLES[name]: its for name, its in measured.items()}, found, out / "scaling.png")
-        print(f"the picture: {out / 'scaling.png'}")
+    titled = {TITLES[name]: its for name, its in measured.items()}
+    picture(out / "scaling.png", lambda figure: draw(figure, titled, found), size=(10, 4))
     if told := problems(measured["calls"], found):
         sys.exit("it did not hold: " + "; ".join(told))
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from .killing import Settlement
 
 
-def draw(measured: Mapping[str, Any], found: Settlement, path: Path) -> None:
-    """Writes a PNG. `measured` has, by the name of each way, what `ways.measure` gave."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(figure: Any, measured: Mapping[str, Any], found: Settlement) -> None:
+    """Cost on the left, tasks on the right. `measured` has, by the name of each way, what `ways.measure` gave."""
     cost, under_way = figure.subplots(1, 2)
     for name, its in measured.items():
         each = [1e6 * cpu / count for cpu, count in zip(its["cpu"], its["counts"], strict=True)]
@@ -32,4 +26,3 @@ def draw(measured: Mapping[str, Any], found: Settlement, path: Path) -> None:
     under_way.set_ylim(bottom=0)
     under_way.set_xlabel("seconds since the first was submitted")
     under_way.legend()
-    figure.savefig(path, dpi=100)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from mlports import Config, load_config
 
 from ..equipment_monitor.shuttle import shuttle
 from ..market_analyzer.bars import stocks
+from ..packaged_data import packaged
 
 CONFIG = Path(__file__).with_name("mlports.toml")
 SVC, BAYES = "digits-svc", "digits-bayes"
@@ -45,10 +45,7 @@ def digits() -> tuple[Any, Any]:
 
     Raises `SystemExit`, saying what to install, where it is missing.
     """
-    spec = find_spec("sklearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the digits are in the package scikit-learn: pip install 'mlports[examples]'")
-    with gzip.open(Path(spec.submodule_search_locations[0], "datasets", "data", "digits.csv.gz"), "rt") as file:
+    with gzip.open(packaged("sklearn", "datasets", "data", "digits.csv.gz", what="handwritten digits"), "rt") as file:
         table = np.loadtxt(file, delimiter=",")
     return table[:, :-1], table[:, -1].astype(int)
 
