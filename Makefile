@@ -98,8 +98,8 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.stamp-dev: pyproject.toml | $(BIN)/python
-	@echo "Installing mlports with all its extras but those that the benchmarks need"
-	@$(install) -e '.[models,speed,ml,tables,sql,examples,dev]'
+	@echo "Installing mlports with all its extras but torch and those that the benchmarks need"
+	@$(install) -e '.[models,speed,ml,tables,sql,onnx,mlflow,examples,dev]'
 	@$(install) --no-deps recbole || echo "recbole, whose ratings an example reads, could not be installed" >&2
 	@touch $@
 
@@ -110,7 +110,7 @@ examples/node_modules/.stamp: examples/package.json
 	else echo "the table of films for the examples could not be installed" >&2; fi
 
 # No stamp where a peer is missing: the next `make bench` tries it again.
-.venv/.stamp-bench: .venv/.stamp-run pyproject.toml
+.venv/.stamp-bench: .venv/.stamp-dev pyproject.toml
 	@echo "Installing the peers to measure against"
 	@missing=; \
 	for peer in $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])'); do \

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str,
     if python is None:
         pytest.skip("no Python with torch, numpy and msgpack: pip install 'mlports[torch]', or Debian's python3-torch")
     folder = tmp_path_factory.mktemp("models")
-    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    if python != sys.executable and (spec := find_spec("safetensors")) is not None and spec.origin is not None:
+        # The interpreter that has torch may lack this one, which any interpreter of this machine can load.
+        (folder / "safetensors").symlink_to(Path(spec.origin).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([PYTHONPATH, str(folder)])}
     command = [python, str(ROOT / "tests" / "torch_program.py"), str(folder)]
     told = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
