@@ -20,7 +20,7 @@ from .outlook import SPLIT, offer
 from .pipeline import Timed, break_even, by_flow, by_loop, histories_of, timed
 from .purchases import Purchase, purchases
 
-COSTS = ((0, 10_000), (2, 5_000), (10, 2_000), (100, 250), (1000, 40))
+COSTS = ((0, 10_000), (2, 5_000), (10, 2_000), (100, 250), (1000, 100))
 """Futures played for each customer, and of how many customers, so that each takes a fraction of a second."""
 
 HEAVY = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -34,4 +34,5 @@ def purchases() -> list[Purchase]:
 def purchase(line: str) -> Purchase:
     """One line: customer, day as 19970131, discs, dollars."""
     customer, day, discs, dollars = line.split()
-    return Purchase(int(customer), (datetime.strptime(day, "%Y%m%d").date() - BEGIN).days, int(discs), float(dollars))
+    when = date(int(day[:4]), int(day[4:6]), int(day[6:]))
+    return Purchase(int(customer), (when - BEGIN).days, int(discs), float(dollars))
