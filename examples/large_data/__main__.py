@@ -23,7 +23,7 @@ LIMIT = 256  # MiB
 CHUNK_ROWS = 100_000  # of pandas
 CSV_MIB = 32  # of the file are enough to see how fast the loop is
 ROOT = Path(__file__).resolve().parents[2]
-NO_MEMORY = ("MemoryError", "Out of memory", "bad_alloc", "failed to map segment")
+NO_MEMORY = ("MemoryError", "Out of memory", "bad_alloc", "failed to map segment", "launch worker thread")
 """How Python, Arrow, C++ and the loader of libraries say that there is none."""
 NEEDED = ("numpy", "pyarrow")
 

@@ -25,17 +25,6 @@ BODY = """
     def double(xs):
         return [ValueError(f"no {x}") if x == 13 else 2 * x for x in xs]
 
-    groups = []
-
-    @worker.method(batch=True)
-    def grouped(xs):
-        groups.append(len(xs))
-        return xs
-
-    @worker.method
-    def group_sizes():
-        return groups
-
     @worker.method
     def total(xs):
         return sum(xs)
@@ -196,16 +185,6 @@ def test_an_item_that_kills_its_worker_is_the_only_one_left_out() -> None:
     flow.to(kept.append).run(errors=letters.append)
     assert [letter.item for letter in letters] == [7]
     assert kept == [n for n in range(12) if n != 7]
-
-
-def test_batches_for_a_quick_service_soon_travel_whole(tmp_path: Path) -> None:
-    """Guards against a `map` of each batch that begins with one item again, and sends ten requests for a batch."""
-    with mlports.open({"maths": ServiceConfig(command=program(tmp_path, BODY))}) as orch:
-        Flow.from_iterable(range(6400)).batch(64).call("maths.grouped", in_flight=1).run(orch)
-        sizes = orch.call("maths.group_sizes")
-    assert sum(sizes) == 6400
-    # Nothing is said of how quick this machine is: only that a batch is not always begun with one item.
-    assert sizes.count(1) < 100
 
 
 def test_functions_without_a_name_to_import_are_refused_before_anything_runs() -> None:

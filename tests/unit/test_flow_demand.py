@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
 
 import pytest
 
 from mlports.core.flow import FAR, Demand, Pace, TokenBucket
 from mlports.flow import Flow
+from mlports.flow.callers import Setting
+from mlports.flow.concurrent_stages import Concurrent
 
 
 class Counting:
@@ -166,3 +170,21 @@ def test_a_token_bucket_lets_burst_pass_and_then_its_rate() -> None:
         TokenBucket(0)
     with pytest.raises(ValueError, match="burst"):
         TokenBucket(1, 0)
+
+
+def test_batches_for_a_quick_service_soon_travel_whole() -> None:
+    """Guards against a `map` of each batch that begins with one item again, and sends ten requests for a batch."""
+    told: list[int] = []
+
+    def submit(chunk: list[int], together: int) -> Future[list[int]]:
+        told.append(together)
+        answered: Future[list[int]] = Future()
+        answered.set_result(chunk)
+        return answered
+
+    with closing(Setting(None, None, "stop")) as setting:
+        demand = Demand(64, 63)
+        stage = Concurrent("s", submit, setting.failures, setting.stopped, lanes=1, demand=demand, fixed=64, quick=60.0)
+        for _ in range(9):
+            assert [*stage.feed([1] * 64), *stage.flush()] == [1] * 64
+    assert told == [1, 2, 4, 8, 16, 32, 64, 64, 64]
