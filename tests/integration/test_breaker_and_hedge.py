@@ -171,6 +171,17 @@ async def test_failures_count_one_by_one_where_calls_travel_together(tmp_path: P
         assert state(orch) == "open"
 
 
+async def test_calls_that_wait_when_a_breaker_opens_are_refused_like_those_that_come_then(tmp_path: Path) -> None:
+    breaker = BreakerConfig(failures=0.5, of=4, pause=60.0)
+    async with running(s=fickle(tmp_path, breaker=breaker, concurrency=2)) as orch:
+        ends = await outcomes([orch.call("s.work", -1, timeout=None) for _ in range(50)])
+        kinds = [type(end) for end in ends]
+        assert set(kinds) == {WorkerError, CircuitOpen}
+        assert kinds[:4] == [WorkerError] * 4
+        assert kinds.count(WorkerError) < 10, "those that were in its hands"
+        assert orch.status()["services"]["s"]["waiting"] == 0
+
+
 async def test_a_call_counts_once_though_it_is_answered_after_its_time(tmp_path: Path) -> None:
     breaker = BreakerConfig(failures=0.9, of=4, pause=60.0)
     async with running(s=fickle(tmp_path, breaker=breaker)) as orch:

@@ -165,6 +165,7 @@ class Dispatcher:
         call.fail(refusals.too_late(call, reason))
         if sent is not None:
             self.sender.give_up(sent)
+        self._heed_breaker(now)
 
     # -- what comes back
 
@@ -188,6 +189,7 @@ class Dispatcher:
                 call.fail(CallError(text, code="internal", service=self.service, method=call.method))
             raise
         lane.count(sent.weight)
+        self._heed_breaker(now)
         if lane.retired:  # its port may not say any more that there is room, and others may have waited for that
             self.pump()
 
@@ -295,6 +297,7 @@ class Dispatcher:
         self._aftermath.see_to(port, verdict, unanswered)
         if self.closed is not None:
             self.fail_waiting()
+        self._heed_breaker(time.monotonic())
         self.pump()
         return any(sent.suspicion is not None and sent.end <= port.written for sent in unanswered)
 
@@ -392,6 +395,16 @@ class Dispatcher:
         for line in self.lines.lines():
             for call in self.lines.take_all(line):
                 self.refuse(call, refusals.was_not_sent(call, f"service {self.service} is down: {self.closed}"))
+
+    def _heed_breaker(self, now: float) -> None:
+        """Once the service's breaker is open, what waits is refused as what comes then is: it would wait in vain."""
+        breaker = self.feedback.breaker
+        if breaker is None or not self.lines or breaker.state(now) != "open":
+            return
+        for line in self.lines.lines():
+            if not line.isolated:  # whoever serves those sees to its replica too
+                for call in self.lines.take_all(line):
+                    self.refuse(call, refusals.circuit_open(call, breaker.retry_after(now)))
 
 
 def _codes(sent: Sent, answer: Answered) -> list[str | None]:
