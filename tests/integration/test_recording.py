@@ -309,6 +309,7 @@ async def test_a_recorded_hang_hangs_again(tmp_path: Path) -> None:
     assert report.end == "same"
     assert report.verdict is not None
     assert report.verdict.cause == "hang"
+    assert report.seconds < 20, "it was given 0.5 s after its start"
 
 
 def test_the_command_line_names_the_file_and_plays_it(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ class _Feeding:
             self._write(pack(self._script.hello.as_list()), self._script.hello)
             await self._until(lambda: self._accounts.greeting is not None)
             assert self._accounts.greeting is not None
+            self._watch()  # more closely: the start had longer
             self._refused = self._on_greeting(self._accounts.greeting)
             if self._refused is None:
                 await self._play(steps)
@@ -347,6 +348,8 @@ class _Feeding:
 
     def _watch(self) -> None:
         """Ends a worker that has been silent for too long."""
+        if self._timer is not None:
+            self._timer.cancel()
         timeout = self._pace.timeout
         if timeout is None or self._process.ended:
             return
