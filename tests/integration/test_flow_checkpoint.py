@@ -191,7 +191,6 @@ def test_branches_windows_joins_and_merges_are_resumed(tmp_path: Path) -> None:
         left = Flow.from_iterable(range(500)).map(stop)
         windows = (
             left.merge(Flow.from_iterable(range(500, 700)))
-            .branch(lambda branch: branch.batch(9).to_jsonl(tmp_path / f"{name}-side.jsonl"))
             .partition(lambda n: n % 2)
             .window(time=40, at=float, lateness=700)
             .reduce(int, lambda a, n: a + n)
@@ -199,7 +198,8 @@ def test_branches_windows_joins_and_merges_are_resumed(tmp_path: Path) -> None:
         )
         pairs = windows.join(names, key=lambda pair: pair[0])
         near = pairs.join(pairs, key=lambda pair: pair[0][0], within=50, at=lambda pair: pair[0][1][1])
-        return near.to_jsonl(tmp_path / f"{name}.jsonl")
+        both = near.branch(lambda branch: branch.batch(9).to_jsonl(tmp_path / f"{name}-side.jsonl"))
+        return both.to_jsonl(tmp_path / f"{name}.jsonl")
 
     flow(-1, "whole").run(checkpoint=Checkpoint(tmp_path / "whole.journal", items=64))
     journal = Checkpoint(tmp_path / "cut.journal", items=64)

@@ -10,7 +10,7 @@ from typing import IO, Any
 from mlports.flow.errors import SourceError
 from mlports.flow.failures import Failures
 from mlports.flow.table_files import pyarrow
-from mlports.flow.text_files import LONGEST_LINE, TextFile
+from mlports.flow.text_files import LONGEST_LINE, TextFile, checked_columns, checked_delimiter, doubled
 
 BLOCK = 4 * 1024 * 1024
 """Bytes of the file that make one batch: large enough that a batch costs little, small enough to have several."""
@@ -36,6 +36,9 @@ class CsvBatches(TextFile):
         allow_empty: bool = False,
     ) -> None:
         super().__init__(path, "CSV", "utf-8", failures)
+        checked_delimiter(path, delimiter)
+        if columns is not None:
+            checked_columns(path, columns)
         self._arrow = pyarrow(f"reading batches of {path.name}")
         self._delimiter, self._chosen, self._size, self._allow_empty = delimiter, columns, block, allow_empty
         self._types = {name: self._type(name, given) for name, given in (types or {}).items()}
@@ -60,7 +63,7 @@ class CsvBatches(TextFile):
     # -- blocks
 
     def _begin(self) -> IO[bytes]:
-        self._file = file = self._path.open("rb")
+        self._file = file = self._opened()
         header = next((line for line in iter(lambda: self._line_of(file), b"") if line.strip()), None)
         if header is None:
             if self._allow_empty:
@@ -69,7 +72,12 @@ class CsvBatches(TextFile):
                 f"{self._path} is empty: a CSV file begins with a line of column names. "
                 "If it may be, say allow_empty=True"
             )
-        self._names = next(csv.reader([self._decoded(header).removeprefix("\ufeff")], delimiter=self._delimiter))
+        try:
+            self._names = next(csv.reader([self._decoded(header).removeprefix("\ufeff")], delimiter=self._delimiter))
+        except csv.Error as error:
+            raise SourceError(f"{self._path}: its first line is no header of CSV: {error}") from error
+        if (twice := doubled(self._names)) is not None:
+            raise SourceError(f"{self._path}: two columns are called {twice!r}")
         for name in [*self._types, *(self._chosen or ())]:
             if name not in self._names:
                 raise SourceError(f"{self._path} has no column {name!r}; its columns are: {', '.join(self._names)}")
@@ -139,6 +147,8 @@ class CsvBatches(TextFile):
         except self._arrow.ArrowInvalid:
             found = self._parsed(block, dict.fromkeys(wanted, self._arrow.string()), [])
         for field in found.schema if found else ():
+            if self._arrow.types.is_binary(field.type):
+                self._check_text(block)  # Arrow would give bytes
             empty = self._arrow.types.is_null(field.type)
             self._types.setdefault(field.name, self._arrow.string() if empty else field.type)
 
@@ -166,6 +176,7 @@ class CsvBatches(TextFile):
     def _mended(self, block: bytes, error: Exception, tell: bool) -> tuple[Any, list[Any]]:
         """The rows of a block some of whose values are not of their columns' types, without those rows."""
         unfit: list[Any] = []
+        self._check_text(block)
         texts = self._parsed(block, dict.fromkeys(self._chosen or self._names, self._arrow.string()), unfit)
         if texts is None:
             raise SourceError(f"{self._path}, after row {self.taken:,}: {error}") from error
@@ -187,6 +198,13 @@ class CsvBatches(TextFile):
         good = texts.take(self._arrow.array([place for place in range(len(rows)) if place not in problems], "int64"))
         columns = [self._as(good.column(name), self._types[name]) for name in good.schema.names]
         return self._arrow.record_batch(columns, names=good.schema.names), unfit
+
+    def _check_text(self, block: bytes) -> None:
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            place, shown = self._block_end - len(block) + error.start, block[error.start :][:80].splitlines()[0]
+            raise SourceError(f"{self._path}: not utf-8, at byte {place:,} of the file: {shown!r}") from error
 
     def _as(self, texts: Any, type: Any) -> Any:
         if self._arrow.types.is_dictionary(type):

@@ -40,15 +40,20 @@ class Journal:
 
     def __init__(self, path: Path, flow: str) -> None:
         self._path = path
-        self._database = sqlite3.connect(path, isolation_level=None, timeout=0)
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=0)
+        except sqlite3.Error as error:
+            raise CheckpointError(f"the journal {path} cannot be opened: {error}") from error
         try:
             self._open(flow)
         except BaseException as error:
             self._database.close()
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 raise CheckpointError(f"{path} is in use: another run of this flow is going on") from error
-            if isinstance(error, sqlite3.DatabaseError):
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
                 raise CheckpointError(f"{path} is no journal of a flow: {error}. Name another file") from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise CheckpointError(f"the journal {path} cannot be written: {error}") from error
             raise
 
     def _open(self, flow: str) -> None:
@@ -73,7 +78,10 @@ class Journal:
 
     def save(self, record: dict[str, Any], done: bool) -> None:
         """Keeps this record in the place of the last. When it returns it is on the disk."""
-        self._database.execute("UPDATE run SET record = ?, done = ?", (encoded(record), int(done)))
+        try:
+            self._database.execute("UPDATE run SET record = ?, done = ?", (encoded(record), int(done)))
+        except sqlite3.OperationalError as error:
+            raise CheckpointError(f"the journal {self._path} cannot be written: {error}") from error
 
     def close(self) -> None:
         self._database.close()

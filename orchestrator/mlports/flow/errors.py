@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mlports import MlportsError
@@ -51,3 +54,12 @@ def shown(item: Any, most: int = 200) -> str:
 def needs_extra(package: str, extra: str, what: str) -> FlowError:
     """The error for a missing optional package."""
     return FlowError(f"{what} needs {package}, which is not installed. Fix: pip install 'mlports[{extra}]'")
+
+
+@contextmanager
+def written_to(path: Path) -> Iterator[None]:
+    """Says which file it is that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise FlowError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from mlports import CircuitOpen, NotRunning, ServiceDown, UnknownMethod, UnknownService
-from mlports.flow.errors import FlowError, FlowFailed, reason_of, shown
+from mlports.flow.errors import FlowError, FlowFailed, reason_of, shown, written_to
 
 # These say nothing about the item: every other one would fail in the same way.
 _NOT_THE_ITEMS_FAULT = (CircuitOpen, NotRunning, ServiceDown, UnknownMethod, UnknownService)
@@ -43,8 +43,13 @@ class Failures:
                 f'errors={errors!r} means nothing: it is "stop", "skip", a function, or Path({errors!r}) for a file'
             )
         self._errors = errors
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
         self.count = 0
+
+    @property
+    def file(self) -> Path | None:
+        """Where they are written to, if that is a file."""
+        return self._errors if isinstance(self._errors, Path) else None
 
     def failed(self, stage: str, item: Any, error: Exception) -> None:
         """An item that a stage failed on; called in an `except` block, or with an error that was handed over."""
@@ -58,18 +63,22 @@ class Failures:
             self._errors(letter)
 
     def _write(self, path: Path, letter: DeadLetter) -> None:
-        if self._file is None:
-            # Appended to: those of the run that was killed are still wanted.
-            self._file = path.open("a", encoding="utf-8")
-        self._file.write(letter.as_json() + "\n")
+        line = (letter.as_json() + "\n").encode("utf-8", "backslashreplace")
+        with written_to(path):
+            if self._file is None:
+                # Appended to: those of the run that was killed are still wanted.
+                self._file = path.open("ab")
+            self._file.write(line)
 
     def flush(self) -> None:
         """What was written is on the disk."""
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with written_to(Path(self._file.name)):
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with written_to(Path(file.name)):
+                file.close()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from mlports.core.flow import FAR, MAX_DEMAND, Demand, TokenBucket
+from mlports.core.flow import FAR, MAX_DEMAND, Demand, TokenBucket, whole
 from mlports.flow import endings, groups, openers
 from mlports.flow.callers import Setting, own_thread
 from mlports.flow.checkpoints import Checkpoint
@@ -142,15 +142,13 @@ class Flow(Generic[T]):
 
     def batch(self, size: int) -> Flow[list[T]]:
         """Lists of `size` items; the last may be shorter. Before a `call()`, how many items travel together."""
-        if size < 1:
-            raise ValueError(f"a batch has at least 1 item, not {size}")
+        whole("a batch", size)
         most = self._plan.max_demand
         return self._with(Step(f"batch({size})", lambda _, name: Batch(name, size, most), batch=size))
 
     def take(self, count: int) -> Flow[T]:
         """The first `count` items. No more are asked for."""
-        if count < 0:
-            raise ValueError(f"a count is at least 0, not {count}")
+        whole("a count", count, least=0)
         return self._with(Step(f"take({count})", lambda _, name: Take(name, count)))
 
     def rate_limit(self, per_second: float, burst: int = 1) -> Flow[T]:
@@ -268,6 +266,8 @@ class Flow(Generic[T]):
         no partner. With it, pairs whose times `at(item)` and `other_at(item)` are at most `within` apart; both flows
         run in the order of time but for `lateness`. More than `max_items` in memory end the run with `FlowError`.
         """
+        if how not in ("inner", "left"):
+            raise ValueError(f'how is "inner" or "left", not {how!r}')
         right, right_key = other._settled()._open_plan(), other_key or key
         if within is None:
             step = groups.hash_joined(right, key, right_key, how == "left", max_items)
@@ -284,9 +284,10 @@ class Flow(Generic[T]):
 
         With `when`, the branch gets the items for which it is true, and those alone; the others go on.
         """
-        flow = build(Flow(Plan(Fed(), max_demand=self._plan.max_demand)))._settled()
-        plan = flow._plan
-        if not isinstance(plan.head, Fed) or plan.end is None:
+        built: object = build(Flow(Plan(Fed(), max_demand=self._plan.max_demand)))
+        flow = built._settled() if isinstance(built, Flow) else None
+        plan = flow._plan if flow is not None else Plan(Fed())
+        if flow is None or not isinstance(plan.head, Fed) or plan.end is None:
             raise FlowError("branch() needs a function that makes of the flow it is given one that ends in a sink")
 
         def make(parts: Assembly, name: str) -> Stage:
@@ -307,7 +308,11 @@ class Flow(Generic[T]):
         return self._ending(endings.csv(path, columns))
 
     def to_parquet(self, path: str | os.PathLike[str], *, row_group: int = 16_384) -> Flow[T]:
-        """A Parquet file of mappings (extra `tables`), in row groups of so many rows. It is there once complete."""
+        """A Parquet file of mappings (extra `tables`), in row groups of so many rows. It is there once complete.
+
+        Its columns are the first row's; a row that has others is treated as failed, one that lacks some has nulls.
+        """
+        whole("a row group", row_group)
         return self._ending(endings.parquet(path, row_group))
 
     def to_sql(self, url: str, table: str, *, key: Sequence[str] | str | None = None) -> Flow[T]:

@@ -11,7 +11,7 @@ from time import time
 from typing import Any
 
 from mlports.core.flow import Windows
-from mlports.flow.errors import FlowError
+from mlports.flow.errors import FlowError, written_to
 from mlports.flow.failures import Failures
 from mlports.flow.stages import Stage
 
@@ -103,18 +103,24 @@ class LateFile:
     """A file of JSON lines to which late items are added; what JSON cannot hold, as its repr."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        with written_to(path):
+            self._file = path.open("ab")
 
     def __call__(self, item: Any) -> None:
-        self._file.write(json.dumps(item, ensure_ascii=False, default=repr) + "\n")
+        line = json.dumps(item, ensure_ascii=False, default=repr) + "\n"
+        with written_to(self._path):
+            self._file.write(line.encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
         """What was written is on the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with written_to(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with written_to(self._path):
+            self._file.close()
 
 
 class Windowed(Stage):

@@ -34,6 +34,9 @@ def windowed(
         raise ValueError("a window is by count=, by time= or by session=: say one of them")
     if every is not None and time is None:
         raise ValueError("every= belongs to a window by time=")
+    for name, number in (("time", time), ("every", every), ("session", session)):
+        if number is not None and not isinstance(number, int | float):
+            raise ValueError(f"{name} must be a number, not {number!r}")
     if count is not None:
         make: partial[Any] = partial(CountWindows, count)
         said = f"count={count}"

@@ -173,6 +173,11 @@ class JoinedWithin(Stage):
                 "the order of time? If they do, and there is room, raise max_items"
             )
 
+    @property
+    def late(self) -> int:
+        """Items that may have missed a partner, because they came too late."""
+        return self._join.late
+
     def drain(self) -> Iterator[list[Any]]:
         for items in (self._rest, *(self._drained(side) for side in (0, 1))):
             while made := list(islice(items, _CHUNK)):

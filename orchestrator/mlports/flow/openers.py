@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Iterable, Sized
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ def file(path: str | os.PathLike[str], format: str | None, batches: bool, option
     def make(setting: Setting) -> Source:
         source: Source = reader(place, setting.failures, **options)
         return source
+
+    names = [name for name in signature(reader).parameters if name not in ("path", "failures", "batches")]
+    if unknown := sorted(set(options) - set(names)):
+        what = f"batches of {kind}" if batches else kind
+        raise FlowError(f"{place.name}: {what} has no option {unknown[0]!r}; it has: {', '.join(names)}")
 
     return Start(f"from_file({place.name})", make)
 

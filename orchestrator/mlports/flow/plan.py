@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlports.core.flow import MAX_DEMAND
 from mlports.flow.callers import Setting
 from mlports.flow.concurrent_stages import Concurrent, ConcurrentLink
+from mlports.flow.errors import FlowError
 from mlports.flow.links import Link, Origin, Puller
 from mlports.flow.sinks import Sink
 from mlports.flow.sources import Source
@@ -17,6 +20,14 @@ from mlports.flow.stages import Stage
 
 if TYPE_CHECKING:
     from mlports.flow.flow import Flow
+
+
+def _mark(file: Path) -> Any:
+    """What is the same for two paths of one file; None for devices and pipes."""
+    if not file.exists():
+        return str(file.resolve())
+    there = file.stat()
+    return (there.st_dev, there.st_ino) if S_ISREG(there.st_mode) else None
 
 
 class Assembly:
@@ -29,6 +40,7 @@ class Assembly:
         self.sinks: list[Sink] = []
         self._gate, self._counted = gate, counted
         self._labels: dict[str, int] = {}
+        self._aside: list[Source] = []
 
     def name(self, label: str) -> str:
         """The label, with a number when it is not the first of its kind."""
@@ -51,9 +63,23 @@ class Assembly:
         self.sinks.append(sink)
         return sink
 
+    def check_files(self, journal: Path | None) -> None:
+        """Raises `FlowError` when a file is written by two of the parts, or by one while another reads it."""
+        users: dict[Any, str] = {}
+        written = [(sink.label, sink.file) for sink in self.sinks]
+        written += [("errors=", self.setting.failures.file), ("checkpoint=", journal)]
+        for label, file in [*((source.label, source.file) for source in [*self.sources, *self._aside]), *written]:
+            if file is None or not (mark := _mark(file)):
+                continue
+            if mark in users and (label, file) in written:
+                raise FlowError(f"{label} would write to {file}, which {users[mark]} uses too: name another file")
+            users[mark] = label
+
     def aside(self) -> Assembly:
         """For a part that is read to its end before the flow begins: no checkpoint interrupts it or knows of it."""
-        return Assembly(self.setting, self._gate_aside, lambda source, count: None)
+        aside = Assembly(self.setting, self._gate_aside, lambda source, count: None)
+        aside.sources = aside._aside = self._aside
+        return aside
 
     def _gate_aside(self, count: int) -> int:
         self.setting.stopped()

@@ -15,6 +15,7 @@ from mlports.flow.callers import Setting
 from mlports.flow.checkpoints import Checkpoint, Journal
 from mlports.flow.errors import CheckpointError
 from mlports.flow.grouping import Windowed
+from mlports.flow.joins import JoinedWithin
 from mlports.flow.links import PAUSE
 from mlports.flow.plan import Assembly, Plan
 from mlports.flow.sinks import Nowhere
@@ -30,8 +31,9 @@ class Report:
     """What a run did. Counts are of this run alone.
 
     items: taken from the sources. given: taken by the sink. failed: left out because a stage failed on them. late:
-    came after their window was over. seconds: how long it took. resumed_at: items that earlier runs had done; None when
-    there was none. finished_before: an earlier run had done it all. stages: for each, the items (taken, given).
+    came after their window was over, or too late for a partner. seconds: how long it took. resumed_at: items that
+    earlier runs had done; None when there was none. finished_before: an earlier run had done it all. stages: for
+    each, the items (taken, given).
     """
 
     items: int
@@ -72,6 +74,7 @@ class Run:
         self._assembly = Assembly(setting, self._gate, self._counted)
         self._chain = plan.build(self._assembly)
         self._sink = plan.build_sink(self._assembly) or self._assembly.add_sink(Nowhere("nowhere", setting.failures))
+        self._assembly.check_files(None if checkpoint is None else Path(checkpoint.path))
         self._journal: Journal | None = None
         self._meter = ProgressMeter(self._total(), monotonic())
         self._began = monotonic()
@@ -204,7 +207,7 @@ class Run:
             items=self._items - (self._resumed_at or 0),
             given=self._sink.taken,
             failed=self._setting.failures.count,
-            late=sum(stage.late for stage in stages if isinstance(stage, Windowed)),
+            late=sum(stage.late for stage in stages if isinstance(stage, Windowed | JoinedWithin)),
             seconds=monotonic() - self._began,
             resumed_at=self._resumed_at,
             finished_before=finished_before,

@@ -6,18 +6,23 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from io import StringIO
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from mlports.flow.concurrent_stages import Concurrent
-from mlports.flow.errors import CheckpointError, FlowError
+from mlports.flow.errors import CheckpointError, written_to
 from mlports.flow.failures import Failures
 from mlports.flow.table_files import pyarrow
 
 
 class Sink:
-    """The end of a flow. `state()` is what it has taken for good, to which `restore` returns after a crash."""
+    """The end of a flow. `state()` is what it has taken for good, to which `restore` returns after a crash.
+
+    file: what it writes, where that is a file, so that nothing else in the flow reads or writes the same one.
+    """
+
+    file: Path | None = None
 
     def __init__(self, label: str, failures: Failures) -> None:
         self.label = label
@@ -92,31 +97,32 @@ class ToTextFile(Sink):
 
     def __init__(self, label: str, path: Path, failures: Failures) -> None:
         super().__init__(label, failures)
-        self._path = path
+        self._path = self.file = path
         self._file: IO[bytes] | None = None
 
     def write(self, chunk: list[Any]) -> None:
         self.taken += len(chunk)
-        self._opened().write(self.text_of(chunk).encode())
+        data = self.bytes_of(chunk)
+        with written_to(self._path):
+            self._opened().write(data)
 
-    def text_of(self, chunk: list[Any]) -> str:
+    def bytes_of(self, chunk: list[Any]) -> bytes:
         raise NotImplementedError
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
-            try:
-                self._file = self._path.open("wb")
-            except OSError as error:
-                raise FlowError(f"{self._path} cannot be written: {error.strerror}") from error
+            self._file = self._path.open("wb")
         return self._file
 
     def flush(self) -> None:
-        file = self._opened()
-        file.flush()
-        os.fsync(file.fileno())
+        with written_to(self._path):
+            file = self._opened()
+            file.flush()
+            os.fsync(file.fileno())
 
     def finish(self) -> None:
-        self._opened().flush()
+        with written_to(self._path):
+            self._opened().flush()
 
     def state(self) -> Any:
         return self._opened().tell()
@@ -137,22 +143,23 @@ class ToTextFile(Sink):
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a run that went well has flushed it; of another the reason is known
+                self._file.close()
             self._file = None
 
 
 class ToJsonLines(ToTextFile):
     """One JSON value on each line. Items that JSON cannot hold go where failures go."""
 
-    def text_of(self, chunk: list[Any]) -> str:
+    def bytes_of(self, chunk: list[Any]) -> bytes:
         lines = []
         for item in chunk:
             try:
-                lines.append(json.dumps(item, ensure_ascii=False, default=_as_json))
+                lines.append(json.dumps(item, ensure_ascii=False, default=_as_json).encode())
             except (TypeError, ValueError, RecursionError) as error:
                 self.failures.failed(self.label, item, error)
-        lines.append("")
-        return "\n".join(lines)
+        lines.append(b"")
+        return b"\n".join(lines)
 
 
 def _as_json(value: Any) -> Any:
@@ -161,6 +168,13 @@ def _as_json(value: Any) -> Any:
     if to_list is None:
         raise TypeError(f"JSON has no {type(value).__name__}")
     return to_list()
+
+
+class _Lines(list[bytes]):
+    """What csv.writer writes to: it gives each row whole."""
+
+    def write(self, line: str) -> None:
+        self.append(line.encode())
 
 
 class ToCsv(ToTextFile):
@@ -174,20 +188,19 @@ class ToCsv(ToTextFile):
         self._columns = None if columns is None else list(columns)
         self._has_header = False
 
-    def text_of(self, chunk: list[Any]) -> str:
-        text = StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
+    def bytes_of(self, chunk: list[Any]) -> bytes:
+        lines = _Lines()
+        writer = csv.writer(lines, lineterminator="\n")
         for item in chunk:
             try:
                 row = self._row(item)
-            except (TypeError, ValueError) as error:
+                if not self._has_header:
+                    writer.writerow(self._columns or ())
+                    self._has_header = True
+                writer.writerow(row)
+            except (TypeError, ValueError, csv.Error) as error:
                 self.failures.failed(self.label, item, error)
-                continue
-            if not self._has_header:
-                writer.writerow(self._columns or ())
-                self._has_header = True
-            writer.writerow(row)
-        return text.getvalue()
+        return b"".join(lines)
 
     def _row(self, item: Any) -> list[Any]:
         if isinstance(item, Mapping):
@@ -207,7 +220,10 @@ class ToCsv(ToTextFile):
 
     def finish(self) -> None:
         if not self._has_header and self._columns:
-            self._opened().write(",".join(self._columns).encode() + b"\n")
+            header = _Lines()
+            csv.writer(header, lineterminator="\n").writerow(self._columns)
+            with written_to(self._path):
+                self._opened().write(b"".join(header))
         super().finish()
 
     def state(self) -> Any:
@@ -227,9 +243,11 @@ class ToParquet(Sink):
     def __init__(self, label: str, path: Path, failures: Failures, rows: int) -> None:
         super().__init__(label, failures)
         self._path, self._rows = path, rows
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        # A flow may read the file whose place it takes at the end.
+        self._beside = self.file = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._arrow = pyarrow(f"writing {path.name}")
         self._waiting: list[Any] = []
+        self._columns: frozenset[Any] = frozenset()  # those of the first row
         self._writer: Any = None
 
     def write(self, chunk: list[Any]) -> None:
@@ -243,12 +261,14 @@ class ToParquet(Sink):
         from pyarrow import parquet
 
         table = self._table(group)
-        if self._writer is None:
-            self._writer = parquet.ParquetWriter(self._beside, table.schema)
-        self._writer.write_table(table)
+        with written_to(self._path):
+            if self._writer is None:
+                self._writer = parquet.ParquetWriter(self._beside, table.schema)
+            self._writer.write_table(table)
 
     def _table(self, group: list[Any]) -> Any:
         schema = None if self._writer is None else self._writer.schema
+        group = self._rows_with_these_columns(group)
         try:
             return self._arrow.Table.from_pylist(group, schema=schema)
         except (self._arrow.ArrowException, TypeError, AttributeError):
@@ -256,6 +276,21 @@ class ToParquet(Sink):
             schema = schema or self._arrow.Table.from_pylist(group[:1]).schema
             good = [item for item in group if self._fits(item, schema)]
             return self._arrow.Table.from_pylist(good, schema=schema)
+
+    def _rows_with_these_columns(self, group: list[Any]) -> list[Any]:
+        """Without the items that are no mappings, or have a column more, which Arrow would drop without a word."""
+        good = []
+        for item in group:
+            if not isinstance(item, Mapping):
+                problem = f"a row is a dict, and this is a {type(item).__name__}"
+            else:
+                self._columns = self._columns or frozenset(item)
+                if self._columns.issuperset(item):
+                    good.append(item)
+                    continue
+                problem = f"its keys are {list(item)}, and the columns are {sorted(map(str, self._columns))}"
+            self.failures.failed(self.label, item, ValueError(problem))
+        return good
 
     def _fits(self, item: Any, schema: Any) -> bool:
         try:
@@ -274,12 +309,14 @@ class ToParquet(Sink):
     def finish(self) -> None:
         self._write(self._waiting)
         self._waiting = []
-        self._writer.close()
-        os.replace(self._beside, self._path)
+        with written_to(self._path):
+            self._writer.close()
+            os.replace(self._beside, self._path)
         self._writer = None
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # why it was not finished is known
+                self._writer.close()
             self._writer = None
             self._beside.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sized
 from itertools import islice
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -21,9 +22,10 @@ class Source:
     """What a flow takes its items from.
 
     `taken` counts what was taken so far, what is no item too, such as a bad line. `done` and `total` say how far that
-    is, in a unit of the source's own; a `total` of None is unknown.
+    is, in a unit of the source's own; a `total` of None is unknown. `file` is what it reads, where that is a file.
     """
 
+    file: Path | None = None
     total: int | None = None
 
     def __init__(self, label: str) -> None:

@@ -32,7 +32,8 @@ class TableFile(Rows):
         self, path: Path, failures: Failures, columns: list[str] | None = None, *, batches: bool = False
     ) -> None:
         super().__init__(f"from_file({path.name})", failures)
-        self._path, self._columns, self._whole = path, columns, batches
+        self._path = self.file = path
+        self._columns, self._whole = columns, batches
         self._arrow = pyarrow(f"reading {path.name}")
         self._batches: Iterator[Any] | None = None
         self._rest: Any = None

@@ -53,7 +53,16 @@ class ToSql(Sink):
         if rows:
             self._insert_all(rows)
         if self._run_id is None:
+            self._commit()
+
+    def _commit(self) -> None:
+        try:
             self._connection.commit()
+        except (self._sql.exc.OperationalError, self._sql.exc.InterfaceError) as error:
+            raise self._down(error) from error
+
+    def _down(self, error: Any) -> FlowError:
+        return FlowError(f"{self.label}: the database does not take rows any more: {error.orig}")
 
     def _is_row(self, item: Any) -> bool:
         if isinstance(item, Mapping) and item:
@@ -72,7 +81,7 @@ class ToSql(Sink):
             try:
                 self._execute(rows)
                 return
-            except self._sql.exc.SQLAlchemyError:
+            except (self._sql.exc.SQLAlchemyError, ArithmeticError, TypeError, ValueError):
                 pass  # one of them is at fault: which one is seen by trying each
         self._each(rows)
 
@@ -80,7 +89,7 @@ class ToSql(Sink):
         for row in rows:
             try:
                 self._execute([row])
-            except self._sql.exc.SQLAlchemyError as error:
+            except (self._sql.exc.SQLAlchemyError, ArithmeticError, TypeError, ValueError) as error:
                 self.failures.failed(self.label, row, error)
 
     def _execute(self, rows: list[Any]) -> None:
@@ -89,7 +98,7 @@ class ToSql(Sink):
                 self._connection.execute(self._statement(rows[0]), rows)
         except (self._sql.exc.OperationalError, self._sql.exc.InterfaceError) as error:
             # Not the row's fault: the next one would fail as well.
-            raise FlowError(f"{self.label}: the database does not take rows any more: {error.orig}") from error
+            raise self._down(error) from error
 
     def _statement(self, row: Mapping[str, Any]) -> Any:
         if not self._key:
@@ -117,7 +126,10 @@ class ToSql(Sink):
     def _columns_for(self, item: Mapping[str, Any]) -> set[str]:
         if self._table is None:
             found = self._look_up()
-            self._table = self._create(item) if found is None else found
+            try:
+                self._table = self._create(item) if found is None else found
+            except self._sql.exc.SQLAlchemyError as error:
+                raise FlowError(f"{self.label}: the table cannot be made: {getattr(error, 'orig', error)}") from error
         return set(self._table.columns.keys())
 
     def _look_up(self) -> Table | None:
@@ -171,7 +183,7 @@ class ToSql(Sink):
         changed = self._connection.execute(records.update().filter_by(id=self._run_id).values(record=text))
         if not changed.rowcount:
             self._connection.execute(records.insert().values(id=self._run_id, record=text))
-        self._connection.commit()
+        self._commit()
 
     def close(self) -> None:
         self._connection.close()

@@ -40,12 +40,31 @@ def _without_mark(lines: Iterator[str]) -> Iterator[str]:
     yield from lines
 
 
+def doubled(names: list[str]) -> str | None:
+    """The name that is there twice, if one is: of two columns called alike a dict would hold the last alone."""
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
+
+
+def checked_columns(path: Path, columns: Any) -> None:
+    """Raises `SourceError` for `columns=` that are no list of names, each of its own."""
+    if isinstance(columns, str) or (twice := doubled(list(columns))) is not None:
+        told = f"{columns!r} is one text" if isinstance(columns, str) else f"{twice!r} is there twice"
+        raise SourceError(f"{path}: columns= is a list of names, each of its own, and {told}")
+
+
+def checked_delimiter(path: Path, delimiter: Any) -> None:
+    """Raises `SourceError` for what is no single character."""
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise SourceError(f"{path}: delimiter is one character, not {delimiter!r}")
+
+
 class TextFile(Rows):
     """Opens the file when it is first read, and takes it in blocks of whole lines; `done` and `total` are bytes."""
 
     def __init__(self, path: Path, kind: str, encoding: str, failures: Failures) -> None:
         super().__init__(f"from_file({path.name})", failures)
-        self._path, self._kind, self._encoding = path, kind, encoding
+        self._path = self.file = path
+        self._kind, self._encoding = kind, encoding
         self._file: IO[bytes] | None = None
         self._block: list[str] = []
         self._block_at = 0  # the byte at which the block begins
@@ -60,15 +79,19 @@ class TextFile(Rows):
             raise SourceError(f"{path} is a directory: name a file")
         if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
             raise SourceError(f"{path}: lines cannot be told apart in {encoding} without reading it all; make it UTF-8")
-        codecs.lookup(encoding)
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise SourceError(f"{path}: {error}") from error
 
     @property
     def done(self) -> int:
         return self._block_end
 
     def _lines(self) -> Iterator[str]:
-        self._file = self._path.open("rb")
-        self._file.seek(self._block_end)
+        self._file = self._opened()
+        if self._block_end:  # a pipe has no other place than its beginning
+            self._file.seek(self._block_end)
         while block := self._file.read(_BLOCK):
             if not block.endswith(b"\n"):
                 block += self._rest_of_line(self._file)
@@ -77,6 +100,12 @@ class TextFile(Rows):
             # Text files of Python end lines elsewhere too, unless they are told not to.
             self._block = list(StringIO(self._decoded(block), newline="\n"))
             yield from self._block
+
+    def _opened(self) -> IO[bytes]:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise SourceError(f"{self._path} cannot be read: {error.strerror}") from error
 
     def _rest_of_line(self, file: IO[bytes]) -> bytes:
         rest = file.readline(LONGEST_LINE)
@@ -91,6 +120,8 @@ class TextFile(Rows):
             line = self._block_line + block.count(b"\n", 0, error.start) + 1
             column = error.start - (block.rfind(b"\n", 0, error.start) + 1)
             shown = block[error.start - column :][:80].splitlines()[0]
+            if line == 1 and shown.startswith(b"\x1f\x8b"):
+                raise SourceError(f"{self._path} is compressed by gzip: unpack it first") from error
             raise SourceError(
                 f"{self._path}:{line}: not {self._encoding}, at byte {column} of the line: {shown!r}. "
                 "Say encoding= if it is another one"
@@ -137,6 +168,9 @@ class CsvFile(TextFile):
         allow_empty: bool = False,
     ) -> None:
         super().__init__(path, "CSV", encoding, failures)
+        checked_delimiter(path, delimiter)
+        if columns is not None:
+            checked_columns(path, columns)
         self._delimiter, self._given, self._allow_empty = delimiter, columns, allow_empty
         self._converters = dict(converters or {})
         self._columns: list[str] = []
@@ -164,8 +198,8 @@ class CsvFile(TextFile):
                 f"{self._path} is empty: a CSV file begins with a line of column names. "
                 "If it may be, say allow_empty=True"
             )
-        if twice := sorted({name for name in header if header.count(name) > 1}):
-            raise SourceError(f"{self._where()}: two columns are called {twice[0]!r}; name them with columns=")
+        if (twice := doubled(header)) is not None:
+            raise SourceError(f"{self._where()}: two columns are called {twice!r}; name them with columns=")
         return header
 
     def read(self, count: int) -> list[Any]:
@@ -175,6 +209,8 @@ class CsvFile(TextFile):
             assert self._rows is not None
             self._line = self._lines_before + self._rows.line_num
             fix = "a quote that is never closed swallows what follows it"
+            if "field limit" in str(error):
+                fix += "; if a value is so long, read batches=True, or raise csv.field_size_limit()"
             raise SourceError(f"{self._where()}: no CSV: {error} ({fix})") from error
 
     def _read(self, rows: ParsedRows, count: int) -> list[Any]:

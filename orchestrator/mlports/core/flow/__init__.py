@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlports.core.flow.bucket import TokenBucket
-from mlports.core.flow.demand import FAR, MAX_DEMAND, QUICK, Demand, Pace
+from mlports.core.flow.demand import FAR, MAX_DEMAND, QUICK, Demand, Pace, whole
 from mlports.core.flow.interval_join import IntervalJoin
 from mlports.core.flow.plain import NotPlain, from_plain, to_plain
 from mlports.core.flow.progress import Progress, ProgressMeter
@@ -27,4 +27,5 @@ __all__ = [
     "Windows",
     "from_plain",
     "to_plain",
+    "whole",
 ]

@@ -7,6 +7,8 @@ what it has asked for and not handed on is outstanding; when that has fallen to 
 
 from __future__ import annotations
 
+from typing import Any
+
 MAX_DEMAND = 1000
 """Items; GenStage's own default, as is half of it for `min_demand`."""
 
@@ -18,15 +20,20 @@ FAR = 0.02
 chunks that stayed small for that would make it longer still."""
 
 
+def whole(name: str, number: Any, least: int = 1) -> int:
+    """The number. Raises `ValueError` unless it is a whole one, at least `least`."""
+    if not isinstance(number, int) or number < least:
+        raise ValueError(f"{name} must be a whole number, at least {least}, not {number!r}")
+    return number
+
+
 class Demand:
     """What one stage has asked for. Raises `ValueError` unless 0 <= min < max."""
 
     __slots__ = ("max", "min", "outstanding")
 
     def __init__(self, max: int = MAX_DEMAND, min: int | None = None) -> None:
-        if max < 1:
-            raise ValueError(f"max demand must be at least 1, not {max}: a stage that asks for nothing gets nothing")
-        self.max = max
+        self.max = whole("max demand", max)
         self.min = max // 2 if min is None else min
         if not 0 <= self.min < max:
             raise ValueError(f"min demand must be at least 0 and less than max ({max}), not {self.min}")

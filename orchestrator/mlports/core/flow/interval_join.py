@@ -28,6 +28,8 @@ class IntervalJoin:
         self._kept: list[dict[Hashable, deque[tuple[float, Any]]]] = [{}, {}]
         self._count = 0
         self._fed = 0
+        self.late = 0
+        """Items that came after their side's watermark: partners of theirs may have been let go."""
 
     def __len__(self) -> int:
         """Items that wait for partners."""
@@ -42,6 +44,8 @@ class IntervalJoin:
         """An item of a side. Raises `ValueError` for a time that is no finite number."""
         if not math.isfinite(time):
             raise ValueError(f"an item's time must be a finite number, not {time!r}")
+        if time < self._watermark(side):
+            self.late += 1
         self._latest[side] = max(self._latest[side], time)
         partners = self._kept[1 - side].get(key, ())
         near = [other for at, other in partners if abs(at - time) <= self._within]

@@ -18,7 +18,11 @@ from collections.abc import Callable, Hashable, Iterable
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
 
+from mlports.core.flow.demand import whole
+
 Step = Callable[[Any, Any], Any]
+
+_MOST_AT_ONCE = 100_000  # windows that one item is in: with more, a single item would take seconds
 
 
 class Window(NamedTuple):
@@ -45,8 +49,8 @@ class Windows(Protocol):
     def __len__(self) -> int: ...
 
 
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < math.inf:
+def _positive(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return value
 
@@ -55,7 +59,7 @@ class CountWindows:
     """Windows of `size` items of each key. `make()` gives a new accumulator, `step(accumulator, item)` the next."""
 
     def __init__(self, size: int, make: Callable[[], Any], step: Step) -> None:
-        self._size = int(_positive("a window's count", size))
+        self._size = whole("a window's count", size)
         self._make, self._step = make, step
         self._open: dict[Hashable, tuple[int, int, Any]] = {}
         self._over: list[Window] = []
@@ -100,6 +104,8 @@ class TimeWindows:
         self._every = size if every is None else _positive("every", every)
         if self._every > size:
             raise ValueError(f"every ({every:g}) is longer than the window ({size:g}): items between would be in none")
+        if size / self._every > _MOST_AT_ONCE:
+            raise ValueError(f"each item would be in {size / self._every:,.0f} windows: make every longer than {every}")
         if not 0 <= lateness < math.inf:
             raise ValueError(f"lateness must be at least 0, not {lateness!r}")
         self._make, self._step = make, step
