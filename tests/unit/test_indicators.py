@@ -160,3 +160,10 @@ def test_a_price_that_stands_still_and_a_day_without_trade() -> None:
     assert np.isnan(found["vwap"]).all()
     np.testing.assert_array_equal(found["rsi"][3:], 50)
     np.testing.assert_array_equal(found["sma"][4:], 7)
+
+
+def test_a_bar_whose_sums_would_be_no_numbers_is_refused() -> None:
+    market = Market({})
+    with pytest.raises(Failure, match="at most 1e"):
+        market.update("A", 0, [[1e308, 1e308, 1e308, 1e308, 1.0]])
+    assert market.position("A") == 0

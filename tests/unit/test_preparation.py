@@ -199,3 +199,12 @@ def test_a_constant_column_is_scaled_to_zeros() -> None:
     """Guards against a division by a deviation of nothing."""
     made = fitted({"x": {"kind": "number", "scale": True}}, {"x": [7, 7, 7]})
     assert made.matrix(made.typed({"x": [7, 8]})).tolist() == [[0.0], [1.0]]
+
+
+def test_numbers_too_large_to_be_squared_are_refused_and_teach_nothing() -> None:
+    made = Preparation({"genre": {"kind": "category"}, "age": {"kind": "number"}})
+    made.partial_fit(made.typed({"genre": ["a", "b"], "age": [1.0, None]}))
+    before = made.rows
+    with pytest.raises(Failure, match="'age' has numbers too large to be squared, such as 1e\\+200"):
+        made.partial_fit(made.typed({"genre": ["c", "d"], "age": [1e200, -1.0]}))
+    assert made.rows == before

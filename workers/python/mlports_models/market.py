@@ -20,6 +20,7 @@ from .numeric import Array, numbers
 
 _CONFIG = {"sma": (int,), "ema": (int,), "rsi": (int,), "vwap": (int,)}
 _DEFAULTS = {"sma": 20, "ema": 20, "rsi": 14, "vwap": 20}
+_LARGEST = 1e100
 _LONGEST = 10_000
 _COLUMNS = 5
 _HIGH, _LOW, _CLOSE, _VOLUME = 1, 2, 3, 4
@@ -180,6 +181,8 @@ def _bars(value: Any) -> Array:
         raise Failure(
             "invalid_argument", f"a bar is [open, high, low, close, volume]; these have the shape {list(table.shape)}"
         )
+    if (np.abs(table) > _LARGEST).any():
+        raise Failure("invalid_argument", f"a bar's numbers are at most {_LARGEST:g}, so that their sums stay numbers")
     if (table[:, _VOLUME] < 0).any():
         raise Failure("invalid_argument", "a bar's volume is 0 or more; one of these is below")
     return table

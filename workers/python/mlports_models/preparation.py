@@ -30,6 +30,7 @@ from mlports_worker import Failure
 from . import registry, tables
 from .rows import Array
 
+_LARGEST = 1e150
 SAMPLE = 10_000
 MISSING = "(missing)"
 State = dict[str, Any]
@@ -53,6 +54,12 @@ class Number:
 
     def typed(self, values: Any) -> Array:
         return tables.numbers(self.name, values)
+
+    def check(self, column: Array) -> None:
+        """Raises `Failure` for numbers whose squares could not be summed."""
+        most = np.nanmax(np.abs(column), initial=0.0)
+        if most > _LARGEST:
+            raise _invalid(f"column {self.name!r} has numbers too large to be squared, such as {most:g}: scale it down")
 
     def partial_fit(self, column: Array) -> None:
         """Chan, Golub and LeVeque's update of mean and sum of squares by a chunk (1983, equation 2.1)."""
@@ -253,7 +260,7 @@ class Preparation:
         if self.frozen:
             raise Failure("failed_precondition", "this preparation is frozen: rows change it no more. Make a new one")
         for name, step in self.steps.items():
-            if isinstance(step, Category):
+            if isinstance(step, Number | Category):
                 step.check(columns[name])
         for name, step in self.steps.items():
             step.partial_fit(columns[name])
