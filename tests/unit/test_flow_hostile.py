@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mlports import UnknownService
 from mlports.flow import CheckpointError, DeadLetter, Flow, FlowError, FlowFailed, SourceError
 
 flow = Flow.from_iterable
@@ -175,3 +176,14 @@ def test_a_time_that_is_none_fails_alone() -> None:
     assert [letter.item[1] for letter in dead] == [2, 3, 4]
     with pytest.raises(FlowFailed, match="finite number"):
         flow([math.nan]).window(time=60, at=float).run()
+
+
+def test_skipping_is_not_proposed_for_what_is_not_the_items_fault(tmp_path: Path) -> None:
+    with pytest.raises(FlowFailed, match=r"UnknownService.*not the item's fault"):
+        flow([1]).map(_unknown).run(errors="skip")
+    with pytest.raises(FlowFailed, match='errors="skip"'):
+        flow([0]).map(lambda x: 1 / x).run()
+
+
+def _unknown(item: int) -> int:
+    raise UnknownService("there is no service 'nope'")

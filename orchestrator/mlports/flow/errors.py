@@ -24,12 +24,12 @@ class FlowFailed(FlowError):
     stage: its name as `explain()` has it. item: what it failed on. reason: the exception's type and text.
     """
 
-    def __init__(self, stage: str, item: Any, error: BaseException) -> None:
+    def __init__(self, stage: str, item: Any, error: BaseException, *, of_the_item: bool = True) -> None:
         self.stage, self.item, self.reason = stage, item, reason_of(error)
-        super().__init__(
-            f"{stage} failed on {shown(item)}: {self.reason}. What was written so far stays. "
-            'To go on without such items, run with errors="skip", or errors=Path("…") to keep them with the reason'
-        )
+        fix = 'To go on without such items, run with errors="skip", or errors=Path("…") to keep them with the reason'
+        if not of_the_item:
+            fix = "It is not the item's fault, and would be so with the next: mend it, and run the flow again"
+        super().__init__(f"{stage} failed on {shown(item)}: {self.reason}. What was written so far stays. {fix}")
 
 
 class CheckpointError(FlowError):

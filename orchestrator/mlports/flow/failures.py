@@ -53,8 +53,9 @@ class Failures:
 
     def failed(self, stage: str, item: Any, error: Exception) -> None:
         """An item that a stage failed on; called in an `except` block, or with an error that was handed over."""
-        if self._errors == "stop" or isinstance(error, _NOT_THE_ITEMS_FAULT):
-            raise FlowFailed(stage, item, error) from error
+        of_the_item = not isinstance(error, _NOT_THE_ITEMS_FAULT)
+        if self._errors == "stop" or not of_the_item:
+            raise FlowFailed(stage, item, error, of_the_item=of_the_item) from error
         self.count += 1
         letter = DeadLetter(stage, item, error)
         if isinstance(self._errors, Path):

@@ -125,11 +125,12 @@ class ToSql(Sink):
 
     def _columns_for(self, item: Mapping[str, Any]) -> set[str]:
         if self._table is None:
-            found = self._look_up()
             try:
+                found = self._look_up()
                 self._table = self._create(item) if found is None else found
             except self._sql.exc.SQLAlchemyError as error:
-                raise FlowError(f"{self.label}: the table cannot be made: {getattr(error, 'orig', error)}") from error
+                reason = getattr(error, "orig", error)
+                raise FlowError(f"{self.label}: the table can be neither found nor made: {reason}") from error
         return set(self._table.columns.keys())
 
     def _look_up(self) -> Table | None:
