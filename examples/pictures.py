@@ -22,7 +22,11 @@ def picture(path: Path, draw: Callable[[Any], None], size: tuple[float, float] =
 
     figure = Figure(figsize=size, layout="constrained")
     draw(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+    except OSError as error:
+        print(f"no picture: {path} cannot be written: {error.strerror}")
+        return False
     print(f"the picture: {path}")
     return True
