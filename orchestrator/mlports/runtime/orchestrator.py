@@ -58,6 +58,8 @@ class Orchestrator:
     def __init__(self, services: Mapping[str, ServiceConfig] | None = None, *, config: Config | None = None) -> None:
         if (services is None) == (config is None):
             raise TypeError("an Orchestrator is made of either services or a config")
+        if isinstance(services, str | os.PathLike):
+            raise TypeError(f"an Orchestrator is made of services; of a file by Orchestrator.from_config({services!r})")
         if config is None:
             from mlports.config import Config
 
