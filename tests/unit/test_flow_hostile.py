@@ -7,6 +7,8 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ from mlports import UnknownService
 from mlports.flow import CheckpointError, DeadLetter, Flow, FlowError, FlowFailed, SourceError
 
 flow = Flow.from_iterable
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first_csv_of_arrow() -> None:
+    """The first one of a process opens a pipe for good."""
+    if find_spec("pyarrow") is not None:
+        from pyarrow import csv
+
+        csv.read_csv(BytesIO(b"a\n1\n"))
+
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a batch of one and a half": (lambda: flow([1]).batch(1.5), "whole number"),  # type: ignore[arg-type]
