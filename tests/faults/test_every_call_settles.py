@@ -80,7 +80,9 @@ def _judge(orch: Orchestrator, target: str, x: int, result: Any, copies: bool) -
         if isinstance(result, CircuitOpen):
             assert orch.status()["services"]["s"]["breaker"] is not None
         elif isinstance(result, PoisonRequest):
-            assert (method, x) == ("fragile", -1)
+            # Three kills of ours may happen to hit the worker while it has the same call: then it looks guilty.
+            by_us = result.verdict is None or result.verdict.status == -signal.SIGKILL
+            assert (method, x) == ("fragile", -1) or by_us, result
         elif method == "raises":
             assert isinstance(result, (WorkerError, *EXPECTED)), result
         else:
