@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import all_estimators
 
 from mlports_models import registry, rows
 from mlports_models.model_files import ModelFolder
@@ -208,6 +212,24 @@ def test_names_come_from_the_registry() -> None:
     assert "Ridge" not in registry.names("classifier")
     with refused("invalid_argument", "classifier, regressor"):
         registry.names("classifiers")
+
+
+def test_a_class_that_is_found_by_its_name_alone_is_the_registrys() -> None:
+    for name, cls in all_estimators():
+        assert registry._class(name) is cls
+    for name in ("BaseEstimator", "BaseEnsemble", "TransformerMixin", "clone", "load_iris", "svm", "", "."):
+        assert registry._class(name) is None
+
+
+def test_one_estimator_does_not_take_the_import_of_all() -> None:
+    script = """
+        import sys
+        from mlports_models import registry
+        assert type(registry.build("SVC", None)).__name__ == "SVC"
+        assert "sklearn.svm" in sys.modules
+        assert "sklearn.gaussian_process" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", dedent(script)], check=True)
 
 
 @pytest.mark.parametrize("name", ["LogisticRegresion", "logisticregression", "LOGISTICREGRESSION"])

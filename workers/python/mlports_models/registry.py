@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import sklearn
+from sklearn.base import BaseEstimator
 from sklearn.utils import all_estimators
 
 from mlports_worker import Failure
@@ -21,6 +25,24 @@ _OPERATORS_ONLY = frozenset(["memory", "input"])
 @functools.cache
 def _classes() -> Mapping[str, type]:
     return dict(all_estimators())
+
+
+@functools.cache
+def _class(name: str) -> type | None:
+    """The class of this name, if there is one. Only where no module says that it has it are all of them imported."""
+    for module in _modules_naming(name):
+        cls = getattr(importlib.import_module(module), name, None)
+        if isinstance(cls, type) and issubclass(cls, BaseEstimator) and not inspect.isabstract(cls):
+            return cls if cls is not BaseEstimator else None
+    return _classes().get(name)
+
+
+def _modules_naming(name: str) -> list[str]:
+    """scikit-learn's modules whose text has this name in quotes, as their `__all__` does."""
+    root = Path(sklearn.__path__[0])
+    modules = {f"sklearn.{file.stem}": file for file in root.glob("[!_]*.py") if file.stem != "conftest"}
+    packages = {f"sklearn.{file.parent.name}": file for file in root.glob("[!_]*/__init__.py")}
+    return [module for module, file in (modules | packages).items() if f'"{name}"' in file.read_text("utf-8")]
 
 
 def names(kind: Any = None) -> list[str]:
@@ -37,7 +59,7 @@ def build(name: Any, params: Any, *, by_operator: bool = True) -> Any:
 
     Raises `Failure` for names that there are not and parameters that the estimator does not have.
     """
-    cls = _classes().get(name) if isinstance(name, str) else None
+    cls = _class(name) if isinstance(name, str) else None
     if cls is None:
         near = _nearest(str(name), _classes())
         raise Failure(
