@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,20 @@ def test_rows_that_do_not_fit_are_left_out_one_by_one_and_named(tmp_path: Path) 
         assert "2 values, and 3 columns" in told
     with pytest.raises(FlowFailed, match=r"row 3: column 'n' is of int64, and this is 'many'"):
         Flow.from_file(path, batches=True, types={"n": "int64", "price": "double"}, columns=["n"]).collect()
+
+
+def test_the_rest_of_a_batch_is_what_it_were_without_the_row_that_does_not_fit(tmp_path: Path) -> None:
+    rows = ["1,10:00:00,2020-01-01,nan,TRUE", "NA,09:30,,1e3,0", " 2 ,,2020-02-29,inf,", "0x1F,23:59:59,NULL,,true"]
+    types = {"n": "int64", "on": "date32", "value": "double", "yes": "bool"}
+    header = "n,at,on,value,yes\n"
+    whole = Flow.from_file(written(tmp_path, header + "\n".join(rows), "good.csv"), batches=True, types=types)
+    for place, wrong in enumerate(["x,,,,", ",,2020-02-30,,", ",,,1.2.3,", ",,,,yes"]):
+        path = written(tmp_path, header + "\n".join([*rows[:place], wrong, *rows[place:]]))
+        letters: list[DeadLetter] = []
+        found = Flow.from_file(path, batches=True, types=types).collect(errors=letters.append)
+        assert found[0].equals(whole.collect()[0])
+        (letter,) = letters
+        assert f"row {place + 1}: column {list(types)[place]!r} is of " in str(letter.error)
 
 
 def test_the_first_block_decides_the_types(tmp_path: Path) -> None:
@@ -132,3 +147,17 @@ def test_tables_come_in_batches_too(tmp_path: Path, kind: str) -> None:
     assert [n for batch in batches for n in batch.column("n").to_pylist()] == list(range(150_000))
     report = flow.run()
     assert (report.items, report.given) == (150_000, len(batches))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"types": {"n": int}}, "the type of column 'n' is Arrow's, or its name, not <class 'int'>"),
+        ({"types": "int64"}, "types= is a dict of types by column, not 'int64'"),
+        ({"block": 0}, "block= is how many bytes make a batch, at least 1, not 0"),
+        ({"delimiter": "é"}, "the delimiter is an ASCII character within a line, not 'é'"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(told)):
+        Flow.from_file(written(tmp_path, HEADER + "a,1,2\n"), batches=True, **options).collect()

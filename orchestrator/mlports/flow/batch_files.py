@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +39,7 @@ class CsvBatches(TextFile):
     ) -> None:
         super().__init__(path, "CSV", "utf-8", failures)
         checked_delimiter(path, delimiter)
+        _check(path, delimiter, block, types)
         if columns is not None:
             checked_columns(path, columns)
         self._arrow = pyarrow(f"reading batches of {path.name}")
@@ -142,10 +145,8 @@ class CsvBatches(TextFile):
         wanted = self._chosen or self._names
         if all(name in self._types for name in wanted):
             return
-        try:
-            found = self._parsed(block, self._types, [])
-        except self._arrow.ArrowInvalid:
-            found = self._parsed(block, dict.fromkeys(wanted, self._arrow.string()), [])
+        # Those that are given as texts: a value that is not of its column's type decides nothing of the others.
+        found = self._parsed(block, dict.fromkeys(self._types, self._arrow.string()), [])
         for field in found.schema if found else ():
             if self._arrow.types.is_binary(field.type):
                 self._check_text(block)  # Arrow would give bytes
@@ -153,25 +154,32 @@ class CsvBatches(TextFile):
             self._types.setdefault(field.name, self._arrow.string() if empty else field.type)
 
     def _parsed(self, block: bytes, types: Mapping[str, Any], unfit: list[Any]) -> Any:
-        from pyarrow import csv as arrow_csv
-
         def skip(row: Any) -> str:
             unfit.append(row)
             return "skip"
 
-        table = arrow_csv.read_csv(
-            self._arrow.BufferReader(block),
-            # One thread: what is done with the batches has the others, and each would have memory of its own.
-            arrow_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=self._names),
-            arrow_csv.ParseOptions(
-                delimiter=self._delimiter, newlines_in_values=b'"' in block, invalid_row_handler=skip
-            ),
-            arrow_csv.ConvertOptions(
-                column_types=types, include_columns=self._chosen or self._names, strings_can_be_null=False
-            ),
-        )
+        table = self._read(block, self._names, types, skip, self._delimiter, self._chosen)
         batches = table.combine_chunks().to_batches()
         return batches[0] if batches else None
+
+    def _read(
+        self,
+        block: bytes,
+        names: list[str],
+        types: Mapping[str, Any],
+        skip: Callable[[Any], str] | None = None,
+        delimiter: str = ",",
+        chosen: list[str] | None = None,
+    ) -> Any:
+        from pyarrow import csv as arrow_csv
+
+        return arrow_csv.read_csv(
+            self._arrow.BufferReader(block),
+            # One thread: what is done with the batches has the others, and each would have memory of its own.
+            arrow_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+            arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in block, invalid_row_handler=skip),
+            arrow_csv.ConvertOptions(column_types=types, include_columns=chosen or names, strings_can_be_null=False),
+        )
 
     def _mended(self, block: bytes, error: Exception, tell: bool) -> tuple[Any, list[Any]]:
         """The rows of a block some of whose values are not of their columns' types, without those rows."""
@@ -183,9 +191,9 @@ class CsvBatches(TextFile):
         rows = texts.to_pylist()
         problems: dict[int, str] = {}
         for name in texts.schema.names:
-            for place, row in enumerate(rows):
-                if not self._fits(row[name], self._types[name]):
-                    problems.setdefault(place, f"column {name!r} is of {self._types[name]}, and this is {row[name]!r}")
+            for place in self._misfits([row[name] for row in rows], self._types[name]):
+                problem = f"column {name!r} is of {self._types[name]}, and this is {rows[place][name]!r}"
+                problems.setdefault(place, problem)
         if not problems:
             raise SourceError(f"{self._path}, after row {self.taken:,}: {error}") from error
         for place, problem in problems.items() if tell else ():
@@ -195,9 +203,9 @@ class CsvBatches(TextFile):
             hint = "; say types= where the first rows do not tell"
             self.bad(rows[place], f"{self._path}, row {self.taken + number:,}: {problem}{hint}")
         self._bad += len(problems)
-        good = texts.take(self._arrow.array([place for place in range(len(rows)) if place not in problems], "int64"))
-        columns = [self._as(good.column(name), self._types[name]) for name in good.schema.names]
-        return self._arrow.record_batch(columns, names=good.schema.names), unfit
+        good = [row for place, row in enumerate(rows) if place not in problems]
+        columns = [self._as([row[name] for row in good], self._types[name]) for name in texts.schema.names]
+        return self._arrow.record_batch(columns, names=texts.schema.names), unfit
 
     def _check_text(self, block: bytes) -> None:
         try:
@@ -206,23 +214,44 @@ class CsvBatches(TextFile):
             place, shown = self._block_end - len(block) + error.start, block[error.start :][:80].splitlines()[0]
             raise SourceError(f"{self._path}: not utf-8, at byte {place:,} of the file: {shown!r}") from error
 
-    def _as(self, texts: Any, type: Any) -> Any:
-        if self._arrow.types.is_dictionary(type):
-            return texts.dictionary_encode()
-        if self._arrow.types.is_string(type):
-            return texts
-        return self._arrow.array([text or None for text in texts.to_pylist()], self._arrow.string()).cast(type)
+    def _as(self, texts: list[str], type: Any) -> Any:
+        """A column of these. By the reader, since a cast has other ideas of times, missing values and spaces."""
+        if not texts:
+            return self._arrow.array([], type)
+        written = StringIO()
+        csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([text] for text in texts)
+        return self._read(written.getvalue().encode(), ["x"], {"x": type}).column(0).combine_chunks()
 
-    def _fits(self, text: str, type: Any) -> bool:
-        if not text or self._arrow.types.is_dictionary(type):
-            return True
+    @cached_property
+    def _nulls(self) -> frozenset[str]:
+        from pyarrow import csv as arrow_csv
+
+        return frozenset(arrow_csv.ConvertOptions().null_values)
+
+    def _misfits(self, texts: list[str], type: Any, first: int = 0) -> list[int]:
+        """Where those are that are not of this type, found by halves; `first` is the place of the first text."""
+        if self._arrow.types.is_integer(type) or self._arrow.types.is_floating(type):
+            # Of numbers the cast has the reader's ideas, but for these, and is faster by far where most are wrong.
+            return [place for place, text in enumerate(texts) if not (text in self._nulls or self._casts(text, type))]
         try:
-            self._arrow.scalar(text).cast(type)
+            self._as(texts, type)
+        except self._arrow.ArrowInvalid:
+            if len(texts) == 1:
+                return [first]
+            half = len(texts) // 2
+            return self._misfits(texts[:half], type, first) + self._misfits(texts[half:], type, first + half)
+        return []
+
+    def _casts(self, text: str, type: Any) -> bool:
+        try:
+            self._arrow.scalar(text.strip(" \t")).cast(type)
         except self._arrow.ArrowException:
             return False
         return True
 
     def _type(self, name: str, given: Any) -> Any:
+        if not isinstance(given, str | self._arrow.DataType):
+            raise SourceError(f"{self._path}: the type of column {name!r} is Arrow's, or its name, not {given!r}")
         if given == "dictionary":
             return self._arrow.dictionary(self._arrow.int32(), self._arrow.string())
         if not isinstance(given, str):
@@ -246,3 +275,12 @@ class CsvBatches(TextFile):
                 f"{self._path} has {self.total:,} bytes, and {self._skip_to:,} of it had been read before the "
                 "checkpoint: it has been changed since. Begin anew with another journal"
             )
+
+
+def _check(path: Path, delimiter: str, block: Any, types: Any) -> None:
+    if not delimiter.isascii() or delimiter in "\r\n":
+        raise SourceError(f"{path}: of batches the delimiter is an ASCII character within a line, not {delimiter!r}")
+    if not isinstance(block, int) or block < 1:
+        raise SourceError(f"{path}: block= is how many bytes make a batch, at least 1, not {block!r}")
+    if types is not None and not isinstance(types, Mapping):
+        raise SourceError(f"{path}: types= is a dict of types by column, not {types!r}")
