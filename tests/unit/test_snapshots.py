@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,37 @@ def test_a_full_disk_leaves_the_old_one_and_is_told_once(kept: Kept, tmp_path: P
     kept.keep("there is room again")
     assert kept.lines[1] == ("info", "snapshots are taken again: 3 had failed")
     assert read(str(kept.path)) == "there is room again"
+
+
+def test_what_could_not_be_written_is_kept_later_though_nothing_more_is_called(tmp_path: Path) -> None:
+    for name, every in (("calls", 1), ("time", 1e-9)):
+        kept = Kept(tmp_path / name, every)
+        kept.state = "of the last call"
+        obstacle = tmp_path / f".{name}.unfinished"
+        obstacle.mkdir()
+        kept.snapshots.after_call()
+        while not kept.lines:
+            kept.snapshots.after_pause()
+        obstacle.rmdir()
+        kept.snapshots.finish()
+        assert read(str(kept.path)) == "of the last call"
+        assert [level for level, _ in kept.lines] == ["error", "info"]
+
+
+def test_without_room_for_a_thread_a_snapshot_has_failed_and_the_worker_goes_on(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "a", every=1e-9)
+    kept.state = "of the last call"
+    # More than any address space has: as where there is no memory for one.
+    before = threading.stack_size(2**60)
+    try:
+        kept.snapshots.after_call()
+    finally:
+        threading.stack_size(before)
+    ((level, text),) = kept.lines
+    assert level == "error"
+    assert "thread" in text
+    kept.snapshots.finish()
+    assert read(str(kept.path)) == "of the last call"
 
 
 @pytest.mark.parametrize("state", [object(), {"a": {1, 2}}, 2**70])

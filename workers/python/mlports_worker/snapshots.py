@@ -119,18 +119,20 @@ class Snapshots:
     def _begin(self) -> None:
         """Asks for the state, and has it written."""
         self._calls, self._last = 0, time.monotonic()
+        later = isinstance(self._every, float)
         try:
             buffers = _encoded(self._hooks.take())
+            if later:  # arrays come as views of what the handlers go on to change
+                buffers = [bytes(buffer) for buffer in buffers]
+            writing = _Writing(self.path, buffers, self._written)
+            if later:
+                writing.start()
+            else:
+                writing.run()
         except Exception as error:
             self._tell_failed(error_of(error)["message"])
-            return
-        if isinstance(self._every, float):
-            # Arrays come as views of what the handlers go on to change.
-            self._writing = _Writing(self.path, [bytes(buffer) for buffer in buffers], self._written)
-            self._writing.start()
         else:
-            self._writing = _Writing(self.path, buffers, self._written)
-            self._writing.run()
+            self._writing = writing
 
     def _settle(self) -> None:
         """Waits for what is being written, if anything is, and tells what came of it."""
@@ -150,6 +152,7 @@ class Snapshots:
 
     def _tell_failed(self, why: str) -> None:
         self._failed += 1
+        self._calls = max(self._calls, 1)  # what they did is still to be kept, also if nothing more is called
         if self._failed == 1:
             old = "the one before it stays" if os.path.exists(self.path) else "there is none yet"
             self._log("error", f"a snapshot failed, and {old}: {why}. The worker goes on; a crash would lose its state")
