@@ -127,6 +127,10 @@ def test_places_that_are_not_there_are_told(tmp_path: Path) -> None:
         flow([1]).to(print).run(checkpoint=tmp_path)
     with pytest.raises(FlowError, match="cannot be written"):
         flow([0]).map(lambda x: 1 / x).run(errors=tmp_path / "no" / "dead.jsonl")
+    for name in ("x" * 300, "file/in.it"):
+        (tmp_path / "file").touch()
+        with pytest.raises(FlowError, match="cannot be written"):
+            flow([1]).to_jsonl(tmp_path / name).run()
 
 
 def test_half_a_character_fails_alone(tmp_path: Path) -> None:

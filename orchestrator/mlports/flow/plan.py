@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 def _mark(file: Path) -> Any:
     """What is the same for two paths of one file; None for devices and pipes."""
-    if not file.exists():
-        return str(file.resolve())
-    there = file.stat()
+    try:
+        there = file.stat()
+    except OSError:  # it is still to be made, or cannot be, which is told where it is opened
+        return os.path.realpath(file)
     return (there.st_dev, there.st_ino) if S_ISREG(there.st_mode) else None
 
 
