@@ -204,3 +204,25 @@ def test_a_program_that_runs_its_flow_when_it_is_imported_does_not_start_workers
     script.write_text(script.read_text().replace("print", "if __name__ == '__main__':\n    print"))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=50)
     assert done.stdout.split() == ["[0,", "2,", "4,", "6,", "8]"], done.stderr
+
+
+def test_an_interrupt_while_workers_start_waits_for_no_import(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(
+        "import os, signal, sys, time\n"
+        "def same(x): return x\n"
+        "if 'mlports.flow.worker_program' in ' '.join(sys.orig_argv):\n"
+        "    os.kill(os.getppid(), signal.SIGINT)\n"
+        "    time.sleep(600)\n"
+    )
+    script = tmp_path / "interrupted.py"
+    script.write_text(
+        "import threading, endless\n"
+        "from mlports.flow import Flow\n"
+        "try:\n"
+        "    Flow.from_iterable([1]).map(endless.same, on='workers', workers=1).run()\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', threading.active_count())\n"
+    )
+    # Less than a worker's start may take.
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=25)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted 1\n", "", 0)

@@ -22,7 +22,7 @@ class Served:
         self._config = config
         self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._ready: Future[Orchestrator] = Future()
-        # A daemon, so that a program that is ended while this starts need not wait for it.
+        self._serving: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="mlports-flow-workers", daemon=True)
         self._thread.start()
         try:
@@ -37,10 +37,15 @@ class Served:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """Stops the workers; returns when they and the loop have ended."""
+        """Stops the workers, also those that are still starting; returns when they and the loop have ended."""
         with suppress(RuntimeError):  # the loop has been closed: the start failed
-            self._loop.call_soon_threadsafe(self._stop.set)
+            self._loop.call_soon_threadsafe(self._end)
         self._thread.join()
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._serving is not None and not self._ready.done():  # interrupted: a start may take as long as an import
+            self._serving.cancel()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -49,6 +54,9 @@ class Served:
     async def _serve(self) -> None:
         from mlports import Orchestrator
 
+        self._serving = asyncio.current_task()
+        if self._stop.is_set():
+            return
         try:
             async with Orchestrator(config=self._config) as orchestrator:
                 self._ready.set_result(orchestrator)
