@@ -29,6 +29,10 @@ class Two(torch.nn.Module):
     def forward(self, x, count):
         return x * count[:, None], x.sum(dim=1)
 
+class Named(torch.nn.Module):
+    def forward(self, x):
+        return {"sums": x.sum(dim=1), "doubled": 2 * x}
+
 class NoModule:
     pass
 """
@@ -50,6 +54,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "damaged": {"model": "damaged.safetensors", "module": "nets:Net"},
     "script and class": {"model": "net.pt", "module": "nets:Net"},
     "dtype": {"model": "net.pt", "inputs": [{"name": "x", "dtype": "f4"}]},
+    "one name twice": {"model": "two.pt", "outputs": ["a", "a"]},
     "device": {"model": "net.pt", "device": "quantum"},
     "unknown key": {"model": "net.pt", "treads": 2},
 }
@@ -67,6 +72,7 @@ def make(folder: Path) -> None:
         np.savez(folder / "reference.npz", inputs=inputs.numpy(), outputs=net(inputs).numpy())
     torch.jit.script(net).save(str(folder / "net.pt"))
     torch.jit.script(nets.Two()).save(str(folder / "two.pt"))
+    torch.jit.script(nets.Named()).save(str(folder / "named.pt"))
     torch.save(net.state_dict(), folder / "pickle.pt")
     torch.save(net.state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
     whole = bytearray((folder / "net.pt").read_bytes())

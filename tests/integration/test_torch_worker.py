@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlports import InvalidArgument, Orchestrator, ServiceConfig
+from mlports import CallError, InvalidArgument, Orchestrator, ServiceConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONPATH = os.pathsep.join(str(ROOT / folder) for folder in ("protocol", "workers/python"))
@@ -102,6 +102,14 @@ async def test_it_gives_what_torch_gives(made: tuple[str, Path, Any]) -> None:
             assert (await orch.call("weights.info"))["weights"] == 4 * 8 + 8 + 8 * 3 + 3
 
 
+async def test_an_output_that_a_map_lacks_is_told(made: tuple[str, Path, Any]) -> None:
+    python, folder, _ = made
+    inputs = np.ones((2, 4), "f4")
+    async with Orchestrator({"named": service(python, folder, model="named.pt", outputs=["doubled", "sum"])}) as orch:
+        with pytest.raises(CallError, match="outputs has 'sum', and the model gives: 'sums', 'doubled'"):
+            await orch.call("named.predict", inputs)
+
+
 @pytest.mark.parametrize(
     ("case", "code", "words"),
     [
@@ -121,6 +129,7 @@ async def test_it_gives_what_torch_gives(made: tuple[str, Path, Any]) -> None:
         ("damaged", "invalid_argument", ["is damaged"]),
         ("script and class", "invalid_argument", ["Leave it out"]),
         ("dtype", "invalid_argument", ["one of float16"]),
+        ("one name twice", "invalid_argument", ["each its own", "['a', 'a']"]),
         ("device", "failed_precondition", ["'quantum'"]),
         ("unknown key", "invalid_argument", ["did you mean 'threads'"]),
     ],

@@ -52,8 +52,8 @@ class TorchModel:
         if not self._inputs or len({tensor.name for tensor in self._inputs}) < len(self._inputs):
             raise _invalid("config: inputs has a name of its own for each input, and one at least")
         self._names: list[str] | None = config.get("outputs")
-        if self._names is not None and (not self._names or not all(isinstance(name, str) for name in self._names)):
-            raise _invalid(f"config: outputs is a list of names, not {self._names!r:.80}")
+        if self._names is not None and not _are_names(self._names):
+            raise _invalid(f"config: outputs is a list of names, each its own, not {self._names!r:.80}")
         self._together = all(tensor.by_rows for tensor in self._inputs)
 
     def predict(self, values: list[Any]) -> list[Any]:
@@ -101,7 +101,13 @@ class TorchModel:
     def _named(self, found: Any) -> dict[str, Any]:
         if isinstance(found, dict):
             by_name = {str(name): _plain(value) for name, value in found.items()}
-            return by_name if self._names is None else {name: by_name[name] for name in self._names if name in by_name}
+            if absent := [name for name in self._names or () if name not in by_name]:
+                there = ", ".join(map(repr, by_name))
+                raise Failure(
+                    "failed_precondition",
+                    f"the config's outputs has {absent[0]!r:.80}, and the model gives: {there[:600]}",
+                )
+            return {name: by_name[name] for name in self._names or by_name}
         values = list(found) if isinstance(found, tuple | list) else [found]
         names = self._names or [f"output_{place}" for place in range(len(values))]
         if len(names) != len(values):
@@ -219,6 +225,10 @@ def _declared(one: Any) -> Tensor:
     if shape is not None and (not isinstance(shape, list) or not all(type(axis) in (int, str) for axis in shape)):
         raise _invalid(f'config: the shape of {one["name"]!r} is a list such as ["n", 4], not {shape!r:.80}')
     return Tensor(one["name"], dtype, None if shape is None else tuple(shape))
+
+
+def _are_names(names: list[Any]) -> bool:
+    return bool(names) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
 def _device(name: str) -> Any:
