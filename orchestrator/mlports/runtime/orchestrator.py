@@ -229,8 +229,8 @@ class Orchestrator:
         The items may be any iterable, also an endless reader of a file: they are taken as they are needed. The first
         item that fails ends the map with its error, or stands in the list in the result's place with
         `return_exceptions`. `timeout` is for each batch; of a pipeline, for each item. `first`: items of the first
-        batch, from which the size of the others finds itself. The options are those of `CallOptions`; a `key` is for
-        all. Raises `ValueError` for a `first` below 1.
+        batch, from which the size of the others finds itself; a pipeline's items travel each by itself. The options
+        are those of `CallOptions`; a `key` is for all. Raises `ValueError` for a `first` below 1.
         """
         if target in self._pipelines:
             pipeline, own = self._pipelines[target], isinstance(timeout, _Configured)
