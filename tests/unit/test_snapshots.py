@@ -158,6 +158,16 @@ def test_what_handlers_change_while_it_is_written_is_not_in_it(tmp_path: Path) -
     assert not read(str(kept.path)).any()
 
 
+def test_a_life_that_ends_within_a_process_leaves_nothing_half_written(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "a", every=1e-9)
+    kept.snapshots.wait()
+    kept.state = bytes(5_000_000)
+    kept.snapshots.after_call()
+    kept.snapshots.wait()
+    assert os.listdir(tmp_path) == ["a"]
+    assert read(str(kept.path)) == kept.state
+
+
 def test_a_state_that_has_not_changed_is_not_written_again(kept: Kept) -> None:
     kept.keep("a")
     first = os.stat(kept.path).st_ino

@@ -120,6 +120,8 @@ class Server:
             connection.ended = True
             if self._async_jobs is not None and not connection.owns_process:
                 self._async_jobs.loop.abandon()
+            if self._snapshots is not None and not connection.owns_process:
+                self._snapshots.wait()  # the next life, in this same process, reads and writes the same file
         if connection.failure is not None:
             raise connection.failure
 

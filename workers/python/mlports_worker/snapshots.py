@@ -110,6 +110,11 @@ class Snapshots:
         if self._calls:
             self.take()
 
+    def wait(self) -> None:
+        """Returns when nothing is being written any more, well or not."""
+        if self._writing is not None:
+            self._writing.result()
+
     def take(self) -> None:
         """Takes a snapshot, and returns when it is on the disk. One that fails leaves the file as it was."""
         self._settle()
