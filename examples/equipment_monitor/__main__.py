@@ -17,6 +17,7 @@ import numpy as np
 
 from mlports import Orchestrator
 
+from ..options import whole
 from ..pictures import picture
 from .drawing import draw
 from .judging import precision_and_recall, roc_auc
@@ -49,14 +50,13 @@ def milliseconds(monitor: Monitor) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.equipment_monitor", description=__doc__)
-    parser.add_argument("--readings", type=int, default=10_000, help="how many of the file's 49,097")
+    parser.add_argument("--readings", type=whole(2 * BEFORE), default=10_000, help="how many of the file's 49,097")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
-    readings, odd = shuttle()
-    count = max(min(options.readings, len(readings)), 2 * BEFORE)
-    readings, odd = readings[:count], odd[:count]
+    readings, odd = (each[: options.readings] for each in shuttle())
     fast, slow, seconds = asyncio.run(watch(readings, readings[-PACED:]))
     precision, recall = precision_and_recall(fast.alerts[BEFORE:], odd[BEFORE:])
+    count = len(readings)
     print(f"{count:,} readings in {seconds:.1f} s: {count / seconds:,.0f} a second, {odd.sum():,} of them anomalies")
     print(f"in flight at most: {fast.most_in_flight} of the {DEMAND} that may be")
     area = roc_auc(fast.scores[BEFORE:], odd[BEFORE:])

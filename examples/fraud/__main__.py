@@ -19,6 +19,7 @@ import numpy as np
 from mlports import Orchestrator, WorkerCrashed, load_config
 
 from ..equipment_monitor.judging import roc_auc
+from ..options import whole
 from .phishing import phishing
 
 CONFIG = Path(__file__).with_name("mlports.toml")
@@ -58,7 +59,7 @@ def best_feature(cases: Any, frauds: Any) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.fraud", description=__doc__)
-    parser.add_argument("--kills", type=int, default=3, help="how many times the worker is killed")
+    parser.add_argument("--kills", type=whole(0, 1000), default=3, help="how many times the worker is killed")
     options = parser.parse_args()
     cases, frauds = phishing()
     found = asyncio.run(stream(cases, frauds, options.kills))

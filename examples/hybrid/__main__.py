@@ -9,28 +9,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..equipment_monitor.judging import roc_auc
+from ..options import positive, whole
 from ..pictures import picture
+from .clients import quantiles
 from .drawing import draw
 from .stream import rows
-
-if TYPE_CHECKING:
-    from .trial import Found
+from .trial import Found, hybrid, live, too_much
+from .truth import expected, steps_back, wrong
 
 LEAST_AREA = 0.95
-INTERRUPTED = 130
 
 
-async def whole(options: argparse.Namespace) -> Found:
-    """Both parts: the live one, and the burst."""
-    from .trial import hybrid, live, too_much
-
+async def both(options: argparse.Namespace) -> Found:
+    """The live part, and the burst."""
     async with hybrid() as (orch, url):
         print(f"serving {url}/sites/judge")
         found = await live(orch, url, rows(), options.clients, options.asked, options.taught, options.kills)
@@ -40,8 +36,6 @@ async def whole(options: argparse.Namespace) -> Found:
 
 def troubles(found: Found, least_area: float = LEAST_AREA) -> list[str]:
     """What does not hold of all that has to; empty if all does."""
-    from .truth import expected, steps_back, wrong
-
     answers = [*found.answers, *(answer for each in found.burst for answer in each[-1:])]
     unanswered = [answer.status for answer in answers if answer.status != 200]
     told = {
@@ -68,8 +62,6 @@ def area(found: Found) -> float:
 
 def story(found: Found) -> str:
     """What was seen, in a few lines."""
-    from .clients import quantiles
-
     seconds = max(answer.came for answer in found.answers) - min(answer.due for answer in found.answers)
     middle, most, last = quantiles(found.answers, 0.5, 0.99, 1.0)
     clients = len({answer.client for answer in found.answers})
@@ -89,21 +81,16 @@ def story(found: Found) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.hybrid", description=__doc__)
-    parser.add_argument("--clients", type=int, default=30, help="how many ask at the same time")
-    parser.add_argument("--asked", type=float, default=150.0, help="requests a second of all of them")
-    parser.add_argument("--taught", type=float, default=250.0, help="cases a second in the stream")
-    parser.add_argument("--kills", type=int, default=1, help="how many times the worker is killed")
-    parser.add_argument("--burst", type=int, default=200, help="requests of the burst; 64 may wait")
+    parser.add_argument("--clients", type=whole(1), default=30, help="how many ask at the same time")
+    parser.add_argument("--asked", type=positive, default=150.0, help="requests a second of all of them")
+    parser.add_argument("--taught", type=positive, default=250.0, help="cases a second in the stream")
+    parser.add_argument("--kills", type=whole(0), default=1, help="how many times the worker is killed")
+    parser.add_argument("--burst", type=whole(100), default=200, help="requests of the burst; 64 may wait")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
-    if find_spec("aiohttp") is None:
-        raise SystemExit("the front and the clients need aiohttp: pip install 'mlports[examples]'")
-    try:
-        found = asyncio.run(whole(options))
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
-    if wrong := troubles(found):
-        sys.exit("this did not hold: " + "; ".join(wrong))
+    found = asyncio.run(both(options))
+    if told := troubles(found):
+        sys.exit("this did not hold: " + "; ".join(told))
     print(story(found))
     picture(options.out / "hybrid.png", lambda figure: draw(figure, found), size=(10, 7))
 

@@ -26,6 +26,7 @@ from typing import Any
 from mlports import Config, MlportsError, Orchestrator, PipelineConfig, load_config
 
 from ..ending import INSTALL
+from ..options import whole
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -97,13 +98,11 @@ def main() -> int:
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.languages", description=__doc__)
-    parser.add_argument("--rows", type=int, default=HELD_OUT, help=f"images to vote on, 1 to {HELD_OUT} (default: all)")
+    parser.add_argument("--rows", type=whole(1, HELD_OUT), default=HELD_OUT, help=f"images to vote on (all {HELD_OUT})")
     parser.add_argument("--only", metavar="LANGUAGES", default=",".join(VOTERS), help="some of them: python,ruby")
     parser.add_argument("--kill", metavar="LANGUAGE", help="whose worker is killed (default: the middle one's)")
     options = parser.parse_args(given)
     options.only = [name.strip() for name in options.only.split(",")]
-    if not 1 <= options.rows <= HELD_OUT:
-        parser.error(f"--rows {options.rows}: there are 1 to {HELD_OUT}")
     for name in options.only + ([options.kill] if options.kill else []):
         if name not in VOTERS:
             parser.error(f"there is no worker in {name!r}; there are {', '.join(VOTERS)}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from mlports import Orchestrator, load_config
 
+from ..options import whole
 from ..pictures import picture
 from .bars import stocks
 from .by_pandas import largest_difference
@@ -73,9 +74,9 @@ async def replay(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.market_analyzer", description=__doc__)
-    parser.add_argument("--symbols", type=int, default=5, help="how many; beyond 5, the same bars under further names")
-    parser.add_argument("--kills", type=int, default=3, help="how many times a worker is killed")
-    parser.add_argument("--at-once", type=int, default=50, help="how many bars go in one call")
+    parser.add_argument("--symbols", type=whole(1), default=5, help="how many; beyond 5, the same bars, renamed")
+    parser.add_argument("--kills", type=whole(0), default=3, help="how many times a worker is killed")
+    parser.add_argument("--at-once", type=whole(1), default=50, help="how many bars go in one call")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
     symbols = named(stocks(), options.symbols)

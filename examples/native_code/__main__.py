@@ -13,18 +13,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..options import whole
 from .building import NoCompiler, compiled
 from .risking import Fate, crashed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.native_code", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured, in turn")
-    parser.add_argument("--out", type=Path, default=Path("pictures"), help="not used: there is no picture")
+    parser.add_argument("--rounds", type=whole(1), default=5, help="how often everything is measured, in turn")
     options = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            wrong = tell(compiled(Path(folder)), max(options.rounds, 1))
+            wrong = tell(compiled(Path(folder)), options.rounds)
     except NoCompiler as error:
         sys.exit(f"it did not work: {error}")
     if wrong:

@@ -18,6 +18,7 @@ import numpy as np
 
 import mlports
 
+from ..options import whole
 from ..pictures import picture
 from .drawing import draw
 from .problems import Problem, alternating, shots, two_bases, word_count
@@ -140,7 +141,7 @@ def holds(found: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.neural_net", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="how many rows are streamed")
+    parser.add_argument("--rows", type=whole(1), default=1_000_000, help="how many rows are streamed")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture and findings.json go")
     options = parser.parse_args()
     found = asyncio.run(find(options.rows))

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from mlports import Orchestrator
 from mlports_models.net.neurons import Crowd
 
+from ..options import whole
 from ..pictures import picture
 from .drawing import draw
 from .ways import RATE, SEED, Step, arrays, casts, coroutines, processes, services, worker
@@ -90,12 +91,12 @@ def tell(found: list[Found]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.neurons", description=__doc__)
-    parser.add_argument("--processes", type=int, default=11, help="most neurons that are a process each, 3 or more")
-    parser.add_argument("--rounds", type=int, default=10, help="how many steps each way takes")
+    parser.add_argument(
+        "--processes", type=whole(HIDDEN[0] + 1), default=11, help="most neurons that are a process each"
+    )
+    parser.add_argument("--rounds", type=whole(1), default=10, help="how many steps each way takes")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
-    if options.processes <= HIDDEN[0] or options.rounds < 1:
-        parser.error(f"--processes is {HIDDEN[0] + 1} or more, --rounds 1 or more")
     found = asyncio.run(compare_all(options.processes, options.rounds))
     tell(found)
     picture(options.out / "neurons.png", lambda figure: draw(figure, found), size=(7, 4.5))

@@ -21,7 +21,6 @@ NEAR = 1e-9
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.python_integration", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("pictures"), help="not used: there is no picture")
     parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..options import positive, whole
 from .calling import LANGUAGES, failure, in_each_language, time_out, train
 from .costs import compare
 from .dataset import write_dataset
@@ -18,12 +19,11 @@ from .dataset import write_dataset
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.python_interop", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1, help="how often the program and the worker are compared")
-    parser.add_argument("--timeout", type=float, default=1.0, help="seconds that the program that hangs is given")
-    parser.add_argument("--out", type=Path, default=Path("pictures"), help="not used: there is no picture")
+    parser.add_argument("--rounds", type=whole(1), default=1, help="how often the program and the worker are compared")
+    parser.add_argument("--timeout", type=positive, default=1.0, help="seconds that the program that hangs is given")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        wrong = tell(Path(folder), max(options.rounds, 1), options.timeout)
+        wrong = tell(Path(folder), options.rounds, options.timeout)
     if wrong:
         sys.exit(f"this should not be so: {'; '.join(wrong)}")
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from mlports import Orchestrator, load_config
 
+from ..options import whole
 from .popularity import Popularity
 from .ratings import Rating, last_of_each_user, ratings
 
@@ -82,7 +83,7 @@ async def delays(orch: Orchestrator, events: list[Rating], count: int) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.recommendation_system", description=__doc__)
-    parser.add_argument("--replicas", type=int, default=1, help="workers; each learns from its own users alone")
+    parser.add_argument("--replicas", type=whole(1), default=1, help="workers; each learns from its own users alone")
     options = parser.parse_args()
     events = ratings()
     found = asyncio.run(replay(events, options.replicas))

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..options import whole
 from ..pictures import picture
 from .drawing import draw
 from .killing import Settlement, settle
@@ -68,16 +69,11 @@ def problems(calls: dict[str, Any], found: Settlement) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.scaling", description=__doc__)
-    parser.add_argument("--tasks", type=int, default=100_000, help="how many at once")
-    parser.add_argument("--processes", type=int, default=20, help="how many to start for comparison; 0: none")
+    parser.add_argument("--tasks", type=whole(1), default=100_000, help="how many at once")
+    parser.add_argument("--processes", type=whole(0), default=20, help="how many to start for comparison; 0: none")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
-    if options.tasks < 1 or options.processes < 0:
-        parser.error("--tasks must be at least 1, --processes at least 0")
-    try:
-        run(options.tasks, options.processes, options.out)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(options.tasks, options.processes, options.out)
 
 
 def run(count: int, processes: int, out: Path) -> None:

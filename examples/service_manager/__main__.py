@@ -8,12 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from importlib.util import find_spec
 from statistics import median
 
-if find_spec("numpy") is None:
-    sys.exit("this example needs numpy: pip install 'mlports[examples]'")
-
+from ..options import whole
 from .clients import Client
 from .managing import AT_ARCHIVE, QUIET, TROUBLED, Found, manage
 from .services import BAYES, Data, data
@@ -53,16 +50,11 @@ def say(found: Found, known: Data) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.service_manager", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2, help="of quiet and trouble, by turns; at most 5, of the kills")
-    parser.add_argument("--calls", type=int, default=60, help="to each service in a round")
+    parser.add_argument("--rounds", type=whole(1, 5), default=2, help="of quiet and trouble, by turns; 1 to 5")
+    parser.add_argument("--calls", type=whole(2, 300), default=60, help="to each service in a round")
     options = parser.parse_args()
-    if not 1 <= options.rounds <= 5 or not 2 <= options.calls <= 300:
-        parser.error("--rounds is from 1 to 5, --calls from 2 to 300")
-    try:
-        known = data()
-        found = asyncio.run(manage(known, options.rounds, options.calls))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    known = data()
+    found = asyncio.run(manage(known, options.rounds, options.calls))
     say(found, known)
     if told := found.problems():
         sys.exit("it did not hold: " + "; ".join(told))

@@ -14,6 +14,7 @@ from pathlib import Path
 from mlports import Config, load_config
 from mlports.tree import ROOT, plan
 
+from ..options import whole
 from .in_python import config as config_in_python
 from .killing import Story, torment
 from .otp import Otp, escript
@@ -56,12 +57,9 @@ def problems(config: Config, story: Story, otp: Otp | None) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.supervision", description=__doc__)
     help = "how many times it may answer a call before it is killed; then it is killed when it was just started"
-    parser.add_argument("--gently", type=int, default=3, help=help)
+    parser.add_argument("--gently", type=whole(0), default=3, help=help)
     options = parser.parse_args()
-    try:
-        show(options.gently)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    show(options.gently)
 
 
 def show(gently: int) -> None:
