@@ -10,12 +10,12 @@ import argparse
 import statistics
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mlports.flow import FlowError
-
+from ..options import whole
+from ..pictures import picture
+from .drawing import draw
 from .outlook import SPLIT, offer
 from .pipeline import Timed, break_even, by_flow, by_loop, histories_of, timed
 from .purchases import Purchase, purchases
@@ -69,19 +69,11 @@ def shares(events: list[Purchase], outlooks: list[list[Any]], part: float = 0.1)
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.data_pipeline", description=__doc__)
-    parser.add_argument("--futures", type=int, default=5, help="played for each of the 23,570 customers (5)")
-    parser.add_argument("--rounds", type=int, default=1, help="of the measurement (1; of the heavy step at least 3)")
+    parser.add_argument("--futures", type=whole(1), default=5, help="played for each of the 23,570 customers (5)")
+    parser.add_argument("--rounds", type=whole(1), default=1, help="of the measurement (1; the heavy step has 3)")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="where the picture goes")
     options = parser.parse_args()
-    if options.futures < 1 or options.rounds < 1:
-        parser.error("there is at least 1 future, and 1 round")
-    try:
-        ok = run(options.futures, options.rounds, options.out)
-    except FlowError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if not ok:
+    if not run(options.futures, options.rounds, options.out):
         sys.exit(f"the finding does not hold: the same results, and {LEAST} times the loop's speed for heavy steps")
 
 
@@ -113,20 +105,8 @@ def run(futures: int, rounds: int, out: Path) -> bool:
         print(f"{each.us:9,.1f} {each.speed_up(1):13.2f} {each.speed_up(2):11.2f}")
     even = break_even([(each.us, each.speed_up(2)) for each in measured])
     print("two workers never paid" if even is None else f"two workers pay from {even:,.0f} µs a step")
-    _draw(measured, even, out)
+    picture(out / "data_pipeline.png", lambda figure: draw(figure, measured, even), size=(8, 5))
     return same and measured[-1].speed_up(2) >= LEAST
-
-
-def _draw(measured: list[Timed], even: float | None, out: Path) -> None:
-    if find_spec("matplotlib") is None:
-        print("no picture: matplotlib is not installed (pip install 'mlports[examples]')")
-        return
-    from .drawing import draw
-
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "data_pipeline.png"
-    draw(measured, even, path)
-    print(f"the picture: {path}")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import Any
 
 from .pipeline import Timed
 
 
-def draw(rounds: list[Timed], even: float | None, path: Path) -> None:
-    """Writes a PNG; `even` is the break-even point in µs."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(figure: Any, rounds: list[Timed], even: float | None) -> None:
+    """A line for each number of workers; `even` is the break-even point in µs."""
     axes = figure.subplots()
     for workers, colour in ((1, "tab:orange"), (2, "tab:blue")):
         points = sorted((timed.us, timed.speed_up(workers)) for timed in rounds)
@@ -27,4 +22,3 @@ def draw(rounds: list[Timed], even: float | None, path: Path) -> None:
     axes.set_ylabel("speed over the loop's")
     axes.set_title("What workers make of a step, by what it costs")
     axes.legend(loc="upper left")
-    figure.savefig(path, dpi=100)

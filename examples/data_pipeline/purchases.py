@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
+
+from ..packaged_data import packaged
 
 BEGIN = date(1997, 1, 1)
 
@@ -24,10 +24,7 @@ def purchases() -> list[Purchase]:
 
     Raises `SystemExit`, saying what to install, where the package is missing.
     """
-    spec = find_spec("lifetimes")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the purchases are in the package Lifetimes: pip install 'mlports[examples]'")
-    lines = Path(spec.submodule_search_locations[0], "datasets", "CDNOW_master.txt").read_text().splitlines()[1:]
+    lines = packaged("lifetimes", "datasets", "CDNOW_master.txt", what="purchases").read_text().splitlines()[1:]
     return sorted(map(purchase, lines), key=lambda one: one.day)
 
 

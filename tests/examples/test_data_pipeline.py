@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from tests.extras import need
@@ -62,11 +59,3 @@ def test_what_is_timed_is_the_same_work() -> None:
     found = timed(histories_of(purchases())[:50], 20, workers=(1,))
     assert found.us > 0
     assert found.speed_up(1) == found.loop / found.flows[1]
-
-
-def test_the_program_refuses_what_makes_no_sense() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.data_pipeline", "--futures", "0"], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "there is at least 1 future" in done.stderr
