@@ -19,13 +19,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..options import positive, whole
+from .generating import generate
+from .ways import CHUNK
+
 LIMIT = 256  # MiB
-CHUNK_ROWS = 100_000  # of pandas
 CSV_MIB = 32  # of the file are enough to see how fast the loop is
 ROOT = Path(__file__).resolve().parents[2]
 NO_MEMORY = ("MemoryError", "Out of memory", "bad_alloc", "failed to map segment", "launch worker thread")
 """How Python, Arrow, C++ and the loader of libraries say that there is none."""
-NEEDED = ("numpy", "pyarrow")
 
 
 class Way(NamedTuple):
@@ -72,7 +74,7 @@ def compare(path: Path, part: Path, limit: int) -> dict[str, Way]:
     """All ways that are installed, one after the other; of `csv` only the `part`."""
     found = {"flow": run("flow", path, limit)}
     show(f"flow, at most {limit} MiB", found["flow"])
-    for name, title in (("pandas", f"pandas, in chunks of {CHUNK_ROWS:,} rows"), ("polars", "Polars, streaming")):
+    for name, title in (("pandas", f"pandas, in chunks of {CHUNK:,} rows"), ("polars", "Polars, streaming")):
         if find_spec(name) is None:
             print(f"{title:<36} left out: pip install {name}")
             continue
@@ -108,37 +110,25 @@ def held(found: dict[str, Way], limit: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.large_data", description=__doc__)
-    parser.add_argument("--mib", type=float, default=64, help="how large the file is (64)")
-    parser.add_argument("--gib", type=float, help="the same in GiB")
-    parser.add_argument("--limit", type=int, default=LIMIT, help=f"MiB of memory that the flow may have ({LIMIT})")
+    parser.add_argument("--mib", type=positive, default=64, help="how large the file is (64)")
+    parser.add_argument("--gib", type=positive, help="the same in GiB")
+    parser.add_argument("--limit", type=whole(1, 2**20), default=LIMIT, help=f"MiB that the flow may have ({LIMIT})")
     parser.add_argument("--dir", type=Path, help="where the file is written, and removed again (a temporary folder)")
     parser.add_argument("--file", type=Path, help="a file that is there already, and stays")
-    parser.add_argument("--seed", type=int, default=1, help="another one gives other sales (1)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("pictures"), help="as of the other examples; this one draws none"
-    )
+    parser.add_argument("--seed", type=whole(0), default=1, help="another one gives other sales (1)")
     options = parser.parse_args()
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        parser.exit(1, f"this needs {' and '.join(missing)}: pip install 'mlports[examples,tables]'\n")
     size = int((options.gib * 1024 if options.gib else options.mib) * 2**20)
-    if size <= 0 or options.limit <= 0:
-        parser.error("sizes are more than nothing")
     if options.dir and not options.dir.is_dir():
         parser.error(f"{options.dir} is no folder: make it first")
-    try:
-        with nullcontext(options.dir) if options.file else tempfile.TemporaryDirectory(dir=options.dir) as folder:
-            path, part = (options.file, options.file) if options.file else written(Path(folder), size, options.seed)
-            ok = held(compare(path, part, options.limit), options.limit)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with nullcontext(options.dir) if options.file else tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        path, part = (options.file, options.file) if options.file else written(Path(folder), size, options.seed)
+        ok = held(compare(path, part, options.limit), options.limit)
     if not ok:
         sys.exit("the flow had more memory than it should, or said something else than the others")
 
 
 def written(folder: Path, size: int, seed: int) -> tuple[Path, Path]:
     """The file, and its beginning as another one."""
-    from .generating import generate
-
     paths = folder / "sales.csv", folder / "first-sales.csv"
     generate(paths[0], size, seed)
     generate(paths[1], min(size, CSV_MIB * 2**20), seed)
