@@ -6,13 +6,13 @@ python -m examples.from_scratch
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import mlports
 
+from ..findings import keep
 from ..movies import Movie, movies
 from ..pictures import picture
 from .drawing import draw
@@ -66,8 +66,7 @@ def main() -> None:
         found = {"film": one_film(orch, mad_max), "films": learn(orch, table)}
     tell(found)
     picture(out / "from_scratch.png", lambda figure: draw(figure, found["film"]), size=(10, 4))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "findings.json").write_text(json.dumps(found, indent=1))
+    keep(found, out)
     if not holds(found):
         sys.exit("it does not hold: what was learned is not what it has to be")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import sys
 import time
@@ -18,6 +17,7 @@ import numpy as np
 
 import mlports
 
+from ..findings import keep
 from ..options import whole
 from ..pictures import picture
 from .drawing import draw
@@ -148,8 +148,7 @@ def main() -> None:
     tell(found)
     out: Path = options.out
     picture(out / "neural_net.png", lambda figure: draw(figure, found["width"]), size=(7, 4.5))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "findings.json").write_text(json.dumps(found, indent=1))
+    keep(found, out)
     if not holds(found):
         sys.exit("it does not hold: something was not learned, or took more than it has to")
 
