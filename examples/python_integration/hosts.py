@@ -13,9 +13,10 @@ from typing import Any
 import msgpack
 
 from mlports import CallError, Config, Orchestrator, load_config
+from mlports.cli.shipped import sdk
 
 HERE = Path(__file__).resolve().parent
-ERLANG = HERE.parent.parent / "workers" / "erlang" / "mlports"
+ERLANG = sdk("erlang")
 
 Answer = list[Any]
 """[error, result] of a call: an error is its code and message."""
@@ -45,15 +46,16 @@ def erlang_is_missing() -> str:
     missing = [program for program in ("erl", "erlc") if shutil.which(program) is None]
     if missing:
         return f"{' and '.join(missing)} not installed here (Debian: erlang-base)"
-    return "" if ERLANG.is_dir() else f"there is no {ERLANG}: it comes with the project's sources"
+    return "" if ERLANG is not None else "this installation of mlports came without its modules"
 
 
 def by_erlang(rows: list[list[float]], model: Path) -> dict[str, list[Answer]]:
     """Through an Erlang node: its ports alone, with the SDK at the other end and without, and by `mlports_port`."""
+    assert ERLANG is not None
     with tempfile.TemporaryDirectory() as folder:
         given, told = Path(folder) / "rows", Path(folder) / "answers"
         given.write_bytes(msgpack.packb(rows))
-        sources = [str(path) for path in [*sorted(ERLANG.glob("*.erl")), HERE / "erlang_host.erl"]]
+        sources = [str(path) for path in [*sorted((ERLANG / "mlports").glob("*.erl")), HERE / "erlang_host.erl"]]
         _run("erlc", "-o", folder, *sources)
         programs = [sys.executable, str(HERE / "ml_model.py"), str(HERE / "bare_model.py")]
         host = ["erl", "-noinput", "-pa", folder, "-s", "erlang_host", "main", "-extra"]
