@@ -23,7 +23,7 @@ class LargeFile:
 
     def open(self) -> None:
         if missing := [name for name in ("numpy", "pyarrow", "pandas") if find_spec(name) is None]:
-            raise Unavailable(f"{' and '.join(missing)} missing: pip install 'mlports[examples,tables]'")
+            raise Unavailable(f"{' and '.join(missing)} missing: pip install 'mlports[examples]'")
         from examples.large_data.__main__ import LIMIT, run
         from examples.large_data.generating import generate
 
