@@ -7,8 +7,9 @@
 The service's `config`, all of it optional:
 
 - `estimator`: the class's name, such as "LogisticRegression"; from scikit-learn's own registry, never an import path.
-- `params`: its parameters. An estimator inside another is written {estimator = "SVC", params = {C = 2.0}}; so the steps of
-  a "Pipeline" are [["scale", {estimator = "StandardScaler"}], ["svc", {estimator = "SVC"}]], and `svc__C` is a parameter.
+- `params`: its parameters. An estimator inside another is written {estimator = "SVC", params = {C = 2.0}}, so the
+  steps of a "Pipeline" are [["scale", {estimator = "StandardScaler"}], ["svc", {estimator = "SVC"}]]
+  and `svc__C` is one more.
 - `model`: a file that `save` has written, to be loaded at the start, relative to `models_dir`. Instead of `estimator`.
 - `models_dir`: the folder that `save` and `load` keep to (default: the working directory).
 - `trusted`: names of types, beyond those that skops itself trusts, that a model file may hold.
