@@ -15,7 +15,8 @@ SOAK_TIMEOUT ?= 3600
 unexport PYTHONDONTWRITEBYTECODE
 LANGUAGES := $(patsubst workers/%/Makefile,%,$(wildcard workers/*/Makefile))
 # Most tests wait for processes most of the time, so there are more of them at once than processors; files stay whole.
-PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
+# Those with the most tests are the quickest, and come last: a long one at the end would keep one processor busy alone.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # A stamp outlives the interpreter it speaks of: .venv links to a Python that an upgrade may have taken away.
 ifeq ($(shell test -x $(BIN)/python && echo there),)

@@ -49,6 +49,7 @@ def test_many_random_schedules(first: int) -> None:
     _compare({f"seed-{seed}": schedule(seed, timed=seed % 50 == 7) for seed in range(first, first + BATCH)}, 600.0)
 
 
+@pytest.mark.soak
 def test_a_difference_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the comparison itself, with an intensity that is off by one."""
     from mlports.core.intensity import RestartIntensity
