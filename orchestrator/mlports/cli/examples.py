@@ -26,8 +26,8 @@ def run(name: str, arguments: Sequence[str]) -> NoReturn:
     known = described()
     if name not in known:
         near = get_close_matches(name, known, 1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise WrongUsage(f"there is no example called {name!r}; {meant}There are {', '.join(known)}")
+        meant = f"did you mean {near[0]}? There are" if near else "there are"
+        raise WrongUsage(f"there is no example called {name!r}; {meant} {', '.join(known)}")
     # What is in the caller's folder, or on a path of theirs, and happens to have the same name is not meant: hence -P.
     path = os.pathsep.join(filter(None, [str(_folder()), os.environ.get("PYTHONPATH")]))
     with suppress(OSError, AttributeError):
