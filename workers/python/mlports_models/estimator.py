@@ -20,16 +20,14 @@ serve the file from as many as are wanted, by `model`.
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
+
+from . import settings
 
 if TYPE_CHECKING:
     from .served import Served
-
-INSTALL = "pip install 'mlports[models]'"
 
 worker = Worker("estimator")
 _served: Served
@@ -39,15 +37,10 @@ _served: Served
 def start(config: dict[str, Any]) -> None:
     """Imports scikit-learn, makes the estimator or loads the model. Ends the worker, with the reason, if it cannot."""
     global _served
-    try:
-        for module, package in (("numpy", "numpy"), ("sklearn", "scikit-learn")):
-            if find_spec(module) is None:
-                raise Failure("failed_precondition", f"{package} is not installed for {sys.executable}: {INSTALL}")
-        from .served import Served
+    settings.need("estimator", "models", numpy="numpy", sklearn="scikit-learn")
+    from .served import Served
 
-        _served = Served(config, worker.log)
-    except Failure as failure:
-        sys.exit(f"the estimator worker cannot start: {failure.message}")
+    _served = Served(config, worker.log)
 
 
 @worker.method

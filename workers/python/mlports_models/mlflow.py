@@ -18,10 +18,9 @@ say `trust = true`. The service's `config`, of which only `model` and `trust` ar
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
 
 from . import settings
 
@@ -37,15 +36,10 @@ def start(config: dict[str, Any]) -> None:
     """Imports mlflow and loads the model. Ends the worker, with the reason, if it cannot."""
     global _model
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        settings.need(
-            "mlflow", "mlflow", numpy="numpy", pandas="pandas", sklearn="scikit-learn", mlflow="mlflow-skinny"
-        )
-        from .mlflow_model import MlflowModel
+    settings.need("mlflow", "mlflow", numpy="numpy", pandas="pandas", sklearn="scikit-learn", mlflow="mlflow-skinny")
+    from .mlflow_model import MlflowModel
 
-        _model = MlflowModel(config, worker.log)
-    except Failure as failure:
-        sys.exit(failure.message)
+    _model = MlflowModel(config, worker.log)
 
 
 @worker.method(batch=True, idempotent=True)

@@ -16,11 +16,11 @@ be sent to any replica, and again when one has died. What `mlports.ml` does with
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
+
+from . import settings
 
 if TYPE_CHECKING:
     from .model_service import ModelService
@@ -33,18 +33,10 @@ _service: ModelService
 def start(config: dict[str, Any]) -> None:
     """Imports scikit-learn and loads the model. Ends the worker, with the reason, if it cannot."""
     global _service
-    try:
-        for module, package in (("numpy", "numpy"), ("sklearn", "scikit-learn"), ("skops", "skops")):
-            if find_spec(module) is None:
-                raise Failure(
-                    "failed_precondition",
-                    f"{package} is not installed for {sys.executable}: pip install 'mlports[ml]'",
-                )
-        from .model_service import ModelService
+    settings.need("model", "ml", numpy="numpy", sklearn="scikit-learn", skops="skops")
+    from .model_service import ModelService
 
-        _service = ModelService(config, worker.log)
-    except Failure as failure:
-        sys.exit(f"the model worker cannot start: {failure.message}")
+    _service = ModelService(config, worker.log)
 
 
 @worker.method(idempotent=True)

@@ -15,10 +15,9 @@ The service's `config`, of which only `model` is needed:
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
 
 from . import settings
 
@@ -33,13 +32,10 @@ _model: OnnxModel
 def start(config: dict[str, Any]) -> None:
     """Imports onnxruntime and loads the model. Ends the worker, with the reason, if it cannot."""
     global _model
-    try:
-        settings.need("onnx", "onnx", numpy="numpy", onnxruntime="onnxruntime")
-        from .onnx_model import OnnxModel
+    settings.need("onnx", "onnx", numpy="numpy", onnxruntime="onnxruntime")
+    from .onnx_model import OnnxModel
 
-        _model = OnnxModel(config)
-    except Failure as failure:
-        sys.exit(failure.message)
+    _model = OnnxModel(config)
 
 
 @worker.method(batch=True, idempotent=True)

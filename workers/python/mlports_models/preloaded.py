@@ -7,8 +7,8 @@ preload = ["mlports_models.preloaded"]
 
 from __future__ import annotations
 
-from . import registry, served
+from . import registry, served, settings
 
 registry.names()
 
-__all__ = ["served"]
+__all__ = ["served", "settings"]

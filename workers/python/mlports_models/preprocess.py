@@ -20,12 +20,12 @@ serve the file from as many as are wanted. The digest says which preparation a r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
+
+from . import settings
 
 if TYPE_CHECKING:
     from .preparing import Preparing
@@ -38,18 +38,10 @@ _preparing: Preparing
 def start(config: dict[str, Any]) -> None:
     """Makes the steps or loads a saved preparation. Ends the worker, with the reason, if it cannot."""
     global _preparing
-    try:
-        for module, package in (("numpy", "numpy"), ("sklearn", "scikit-learn")):
-            if find_spec(module) is None:
-                raise Failure(
-                    "failed_precondition",
-                    f"{package} is not installed for {sys.executable}: pip install 'mlports[models]'",
-                )
-        from .preparing import Preparing
+    settings.need("preprocess", "models", numpy="numpy", sklearn="scikit-learn")
+    from .preparing import Preparing
 
-        _preparing = Preparing(config)
-    except Failure as failure:
-        sys.exit(f"the preprocess worker cannot start: {failure.message}")
+    _preparing = Preparing(config)
 
 
 @worker.method

@@ -24,10 +24,9 @@ A linear classifier of scikit-learn's (SGDClassifier) over the words of the text
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
 
 from . import settings
 
@@ -42,13 +41,10 @@ _model: TextModel
 def start(config: dict[str, Any]) -> None:
     """Imports scikit-learn and checks the config. Ends the worker, with the reason, if it cannot be used."""
     global _model
-    try:
-        settings.need("text", "text", numpy="numpy", sklearn="scikit-learn")
-        from .text_model import TextModel
+    settings.need("text", "text", numpy="numpy", sklearn="scikit-learn")
+    from .text_model import TextModel
 
-        _model = TextModel(config)
-    except Failure as failure:
-        sys.exit(failure.message)
+    _model = TextModel(config)
 
 
 @worker.method

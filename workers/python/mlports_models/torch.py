@@ -20,10 +20,9 @@ writes, are refused. The service's `config`, of which only `model` is needed:
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from mlports_worker import Failure, Worker
+from mlports_worker import Worker
 
 from . import settings
 
@@ -38,13 +37,10 @@ _model: TorchModel
 def start(config: dict[str, Any]) -> None:
     """Imports torch and loads the model. Ends the worker, with the reason, if it cannot."""
     global _model
-    try:
-        settings.need("torch", "torch", numpy="numpy", torch="torch")
-        from .torch_model import TorchModel
+    settings.need("torch", "torch", numpy="numpy", torch="torch")
+    from .torch_model import TorchModel
 
-        _model = TorchModel(config)
-    except Failure as failure:
-        sys.exit(failure.message)
+    _model = TorchModel(config)
 
 
 @worker.method(batch=True, idempotent=True)
