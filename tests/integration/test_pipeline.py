@@ -257,6 +257,11 @@ async def test_a_map_goes_through_three_stages_in_order(orch: Orchestrator) -> N
     assert orch.status()["pipelines"]["numbers"]["answered"] == before + 10_000
 
 
+async def test_a_map_s_first_batch_is_checked_though_a_pipeline_has_none(orch: Orchestrator) -> None:
+    with pytest.raises(ValueError, match="at least 1 item, not 0"):
+        await orch.map("whole", [1], first=0)
+
+
 async def test_a_full_queue_fails_a_call_and_holds_a_map(orch: Orchestrator, tmp_path: Path) -> None:
     """Guards callers, who do not wait for ever, and maps, which lose nothing of what the stages before have done."""
 

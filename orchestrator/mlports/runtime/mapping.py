@@ -25,14 +25,13 @@ async def map_calls(
     items: Iterable[Any] | AsyncIterable[Any],
     timeout: float | None,
     return_exceptions: bool,
-    first: int,
+    size: ChunkSize,
     options: CallOptions,
 ) -> list[Any]:
-    """The results in the order of the items. See `Orchestrator.map`."""
+    """The results in the order of the items; `size` says how many travel together. See `Orchestrator.map`."""
     source = Chunks(items)
     progress = options.pop("progress", None)
     special = Special(**options) if options else None
-    size = ChunkSize(first)
     under_way: deque[tuple[Call, int, float]] = deque()
     results: list[Any] = []
     total = len(items) if isinstance(items, Sized) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
+from mlports.core.batching import ChunkSize
 from mlports.core.quarantine import Quarantine
 from mlports.errors import CallError, ConfigError, NotRunning, StartFailed, UnknownMethod, UnknownService
 from mlports.runtime.call import Call, CallOptions, InputOptions, Special, Stream, StreamItems
@@ -232,13 +233,14 @@ class Orchestrator:
         batch, from which the size of the others finds itself; a pipeline's items travel each by itself. The options
         are those of `CallOptions`; a `key` is for all. Raises `ValueError` for a `first` below 1.
         """
+        size = ChunkSize(first)
         if target in self._pipelines:
             pipeline, own = self._pipelines[target], isinstance(timeout, _Configured)
             limit = pipeline.config.timeout if isinstance(timeout, _Configured) else timeout
             return await pipeline.map(items, limit, return_exceptions, options, of_stages=own)
         service, method, _, _ = self._routes.get(target) or self._find(target)
         seconds = service.config.timeout if isinstance(timeout, _Configured) else timeout
-        return await map_calls(service, method, items, seconds, return_exceptions, first, options)
+        return await map_calls(service, method, items, seconds, return_exceptions, size, options)
 
     def stream(
         self, target: str, /, *params: Any, timeout: float | None = None, **options: Unpack[InputOptions]
